@@ -1,0 +1,50 @@
+"""Finds machines that sound wrong, from recordings of machines that sound right.
+
+The public face; every name is loaded on first use, so that ``import asd`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from asd import evaluate as evaluate
+    from asd.config import FeatureSpec as FeatureSpec
+    from asd.detect.detector import Detector as Detector
+    from asd.detect.detector import Score as Score
+    from asd.errors import AsdError as AsdError
+    from asd.features import logmel as logmel
+    from asd.features import read_audio as read_audio
+    from asd.features import read_logmel as read_logmel
+
+_HOME = {
+    "AsdError": "asd.errors",
+    "Detector": "asd.detect.detector",
+    "FeatureSpec": "asd.config",
+    "Score": "asd.detect.detector",
+    "logmel": "asd.features",
+    "read_audio": "asd.features",
+    "read_logmel": "asd.features",
+}
+
+__all__ = [*_HOME, "__version__", "evaluate"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(_HOME[name]), name)
+    elif name == "evaluate":
+        value = importlib.import_module("asd.evaluate")
+    elif name == "__version__":
+        from importlib.metadata import version
+
+        value = version("machine-asd")
+    else:
+        raise AttributeError(f"module 'asd' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

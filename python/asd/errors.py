@@ -1,0 +1,54 @@
+"""What can go wrong, said so that the reader knows the file and the way out.
+
+Exit codes: 0 done; 1 a bug of ours; 2 usage or config; 3 data or disk; 4 run folder in the way, or not
+resumable; 10 anomalies found (`asd score --fail-on-anomaly`); 130 and 143 interrupted.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AsdError(Exception):
+    """A known failure: one line that says what, one hint that says what to do.
+
+    Args:
+        message: what is wrong, with the file or the name in it.
+        hint: the way out; a command where there is one.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class UsageError(AsdError, ValueError):
+    """A machine, ID, key, flag or value that is not there or not allowed."""
+
+    exit_code = 2
+
+
+class DataError(AsdError):
+    """Data or disk: absent, unreadable, unusable, mixed, full, unwritable."""
+
+    exit_code = 3
+
+
+class RunFolderError(AsdError):
+    """A run folder is in the way, is not one, or cannot be gone on with."""
+
+    exit_code = 4
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean 'fan'?"`` for the known name closest to `name`, or an empty string."""
+    by_lower = {k.lower(): k for k in known}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    return f" Did you mean {by_lower[close[0]]!r}?" if close else ""
