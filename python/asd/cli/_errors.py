@@ -1,0 +1,85 @@
+"""Turns what was raised into one line, one hint and an exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from asd.errors import AsdError, DataError
+
+INTERRUPTED = 130
+TERMINATED = 143
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived. No `Exception`, so that nothing on the way swallows it."""
+
+
+class GuardedGroup(TyperGroup):
+    """The command group whose commands end with the exit codes of `asd.errors`."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; known failures become a line on stderr and an exit code."""
+        with _guard():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _guard() -> Iterator[None]:
+    # A thread other than the main one (a test runner's) may not set signal handlers.
+    try:
+        previous = signal.signal(signal.SIGTERM, _on_sigterm)
+    except ValueError:
+        previous = None
+    try:
+        yield
+    except AsdError as error:
+        raise typer.Exit(_report(error)) from error
+    except BrokenPipeError:
+        # The reader of our output left (`asd ... | head`); Python must not complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    except OSError as error:
+        raise typer.Exit(_report(_from_os(error))) from error
+    except KeyboardInterrupt:
+        _say("asd: interrupted")
+        raise typer.Exit(INTERRUPTED) from None
+    except Terminated:
+        _say("asd: terminated")
+        raise typer.Exit(TERMINATED) from None
+    finally:
+        if previous is not None:
+            signal.signal(signal.SIGTERM, previous)
+
+
+def _on_sigterm(_number: int, _frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _from_os(error: OSError) -> DataError:
+    """Disk full, no permission, read-only file system: the path and what the system said."""
+    path = error.filename or "a file"
+    return DataError(f"{path}: {error.strerror or error}", "Free space or choose a folder that you may write to.")
+
+
+def _report(error: AsdError) -> int:
+    if os.environ.get("ASD_DEBUG"):
+        traceback.print_exc()
+    _say(f"asd: {error.message}")
+    if error.hint:
+        _say(f"  {error.hint}")
+    return error.exit_code
+
+
+def _say(line: str) -> None:
+    # Plain text: a path must never be wrapped or read as markup.
+    print(line, file=sys.stderr)

@@ -1,0 +1,131 @@
+"""How the commands speak: results on stdout, everything else on stderr, one `Next:` line at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+
+from asd.errors import DataError
+from asd.events import Caution, Event, Note, Progress
+
+T = TypeVar("T")
+
+console = Console(stderr=True, highlight=False)
+"""Progress, notes, hints."""
+
+out = Console(highlight=False)
+"""Results."""
+
+
+def say(text: str, style: str = "") -> None:
+    """Print one line on stderr, unwrapped and without markup: it may hold paths."""
+    console.print(text, style=style, markup=False, soft_wrap=True)
+
+
+def next_step(command: str) -> None:
+    """Print the command that usually follows."""
+    say(f"Next: {command}", "bold")
+
+
+def shell(*words: object) -> str:
+    """Join words into a command line that a shell reads back as the same words."""
+    return shlex.join(str(w) for w in words)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON on stdout; NaN is a bug, so it is refused."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def data_root(argument: Path | None) -> Path:
+    """Return the data root: the argument, else ``$ASD_DATA``, else ``./data``."""
+    root = argument or Path(os.environ.get("ASD_DATA") or "data")
+    if not root.is_dir():
+        what = "is not a folder" if root.exists() else "no such folder"
+        hint = "Name the folder with --data or $ASD_DATA, or make one: asd data synth data"
+        raise DataError(f"{root}: {what}", hint)
+    return root
+
+
+def drive(work: Generator[Event, None, T], log: Callable[[str], None] | None = None) -> T:
+    """Run `work` to its end, show its events, and return its result.
+
+    A bar on a terminal; otherwise a plain line for each stage and at most one every ten seconds.
+
+    Args:
+        work: a generator of events.
+        log: takes every line as well (the run folder's ``train.log``).
+    """
+    view = _Bar() if console.is_terminal else _Lines()
+    with view:
+        while True:
+            try:
+                event = next(work)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            match event:
+                case Progress():
+                    view.progress(event)
+                case Note(message):
+                    say(message)
+                case Caution(message):
+                    say(f"caution: {message}", "yellow")
+            if log is not None:
+                log(_line(event))
+
+
+def _line(event: Event) -> str:
+    match event:
+        case Progress(stage, done, total):
+            return f"{stage} {done}/{total}"
+        case Note(message):
+            return message
+        case Caution(message):
+            return f"caution: {message}"
+
+
+class _Bar:
+    """Rich progress, one bar a stage."""
+
+    def __enter__(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        self._bars = RichProgress(*columns, console=console, transient=True)
+        self._tasks: dict[str, Any] = {}
+        self._bars.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def progress(self, event: Progress) -> None:
+        if event.stage not in self._tasks:
+            self._tasks[event.stage] = self._bars.add_task(event.stage, total=event.total)
+        self._bars.update(self._tasks[event.stage], completed=event.done, total=event.total)
+
+
+class _Lines:
+    """Plain lines for logs and pipes."""
+
+    EVERY_SECONDS = 10.0
+
+    def __enter__(self) -> None:
+        self._last = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def progress(self, event: Progress) -> None:
+        now = time.monotonic()
+        if event.done == event.total or now - self._last > self.EVERY_SECONDS:
+            self._last = now
+            say(f"{event.stage} {event.done}/{event.total}")
