@@ -61,14 +61,18 @@ class FeatureSpec(Frozen):
         if self.n_fft & (self.n_fft - 1):
             raise ValueError(f"n_fft = {self.n_fft} is not a power of two")
         if self.hop_length > self.n_fft:
-            raise ValueError(f"hop_length = {self.hop_length} is larger than n_fft = {self.n_fft}: samples would be skipped")
+            raise ValueError(
+                f"hop_length = {self.hop_length} is larger than n_fft = {self.n_fft}: samples would be skipped"
+            )
         if not self.f_min < self.f_max <= self.sample_rate / 2:
             raise ValueError(
                 f"f_min = {self.f_min:g}, f_max = {self.f_max:g}: wanted f_min < f_max <= "
                 f"{self.sample_rate / 2:g}, half the sample rate"
             )
         if self.clip_samples < self.n_fft:
-            raise ValueError(f"clip_seconds = {self.clip_seconds:g} is shorter than one frame of {self.n_fft} samples")
+            raise ValueError(
+                f"clip_seconds = {self.clip_seconds:g} is shorter than one frame of {self.n_fft} samples"
+            )
         if isinstance(self.channel, int) and self.channel < 0:
             raise ValueError(f"channel = {self.channel}: channels are counted from 0")
         return self
@@ -82,3 +86,148 @@ class FeatureSpec(Frozen):
     def frames(self) -> int:
         """Frames T of one window: 1 + samples // hop."""
         return 1 + self.clip_samples // self.hop_length
+
+
+class DataConfig(Frozen):
+    """Which recordings.
+
+    Attributes:
+        root: a data root with machine folders; empty when `normal` is given.
+        machine: folder of the machine below the root.
+        ids: the sections (machine IDs) to model; empty means all.
+        normal: a folder or file of own recordings, all of a machine that is well.
+        exclude: recordings left out of training, by path relative to the root.
+        session_regex: its first group (or whole match) on the path names the session of a recording; folds
+            then go by session.
+        skip_bad: go on without recordings that cannot be read, and count them.
+    """
+
+    root: str = ""
+    machine: str = ""
+    ids: tuple[str, ...] = ()
+    normal: str = ""
+    exclude: tuple[str, ...] = ()
+    session_regex: str = ""
+    skip_bad: bool = False
+
+
+class Config(Frozen):
+    """Everything that a training run depends on; stored in its ``config.toml``.
+
+    Attributes:
+        method: how the detector is made. ``"baseline"`` needs no training: see `asd.detect.baseline`.
+        aggregate: score of a recording of many windows: mean of its highest 5 % (``"top"``), mean, or max.
+        false_alarm_rate: share of normal recordings that may lie above the threshold.
+        force: accept fewer than 10 normals.
+        threads: of the front end; none means all that this process may use.
+    """
+
+    method: Literal["baseline"] = "baseline"
+    aggregate: Literal["top", "mean", "max"] = "top"
+    false_alarm_rate: float = Field(0.01, gt=0, lt=0.5)
+    force: bool = False
+    threads: int | None = Field(None, ge=1, le=1024)
+    data: DataConfig = DataConfig()
+    features: FeatureSpec = FeatureSpec()
+
+    def to_toml(self) -> str:
+        """Return the resolved settings; reading them back gives an equal object."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def load_config(
+    file: Path | None = None, assignments: Iterable[str] = (), flags: Mapping[str, Any] | None = None
+) -> Config:
+    """Merge a TOML file, ``a.b=c`` assignments and flags, later ones winning, and check the result.
+
+    Args:
+        file: TOML with the keys of `Config`.
+        assignments: values are TOML; what is no TOML value is taken as a string.
+        flags: dotted keys; a value of None means that the flag was not given.
+
+    Raises:
+        UsageError: absent or broken file, unknown key (the nearest is named), value out of range.
+    """
+    merged: dict[str, Any] = {}
+    if file is not None:
+        merged = _read_toml(file)
+    for text in assignments:
+        key, sign, value = text.partition("=")
+        if not sign:
+            raise UsageError(f"--set {text}: expected key=value", "For example: --set false_alarm_rate=0.02")
+        _assign(merged, key.strip(), _toml_value(value.strip()))
+    for key, value in (flags or {}).items():
+        if value is not None:
+            _assign(merged, key, value)
+    return parse_config(merged, str(file) if file else "")
+
+
+def parse_config(values: Mapping[str, Any], source: str = "") -> Config:
+    """Check a mapping against `Config`.
+
+    Raises:
+        UsageError: names the key, and `source` where there is one.
+    """
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise _usage_error(error, source) from None
+
+
+def feature_spec(**values: Any) -> FeatureSpec:
+    """Build a `FeatureSpec`; a bad value is a `UsageError` instead of pydantic's error."""
+    try:
+        return FeatureSpec(**values)
+    except ValidationError as error:
+        raise _usage_error(error, "") from None
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(
+            f"{file}: {error}", "A config is TOML, for example: false_alarm_rate = 0.02"
+        ) from None
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _assign(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, leaf = dotted.split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+        if not isinstance(tree, dict):
+            raise UsageError(f"{dotted}: {parent} is a value, not a table")
+    tree[leaf] = value
+
+
+def _usage_error(error: ValidationError, source: str) -> UsageError:
+    first = error.errors()[0]
+    location = [str(part) for part in first["loc"]]
+    key = ".".join(location)
+    where = f"{source}: " if source else ""
+    if first["type"] == "extra_forbidden":
+        known = _keys_beside(location)
+        return UsageError(
+            f"{where}unknown key {key!r}.{nearest(location[-1], known)}", f"Known here: {', '.join(known)}."
+        )
+    reason = first["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(first.get("input"), dict) else f" (given: {first.get('input')!r})"
+    return UsageError(f"{where}{key}: {reason}{given}" if key else f"{where}{reason}")
+
+
+def _keys_beside(location: list[str]) -> list[str]:
+    """Return the keys that the table which holds the last part of `location` does know."""
+    model: type[BaseModel] = Config
+    for part in location[:-1]:
+        inner = model.model_fields[part].annotation
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return list(model.model_fields)

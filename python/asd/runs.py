@@ -1,0 +1,263 @@
+"""The run folder: plain files that each stage leaves for the next.
+
+``runs/<name>/{config.toml, env.json, train.log, detector/, profile.npz, embeddings.npz, normals.jsonl,
+recordings.jsonl, scores.csv, scores-<scorer>.csv, metrics.json, report/, DONE}``. A report needs no model, because
+everything that it says lies in these files.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asd.errors import DataError, RunFolderError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SCORE_COLUMNS = ("path", "machine", "section", "domain", "label", "score", "threshold", "anomalous")
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRow:
+    """One line of ``scores.csv``.
+
+    Attributes:
+        path: relative to the data root, or absolute for a recording outside it.
+        label: 0 normal, 1 anomaly, None unknown.
+        score: larger is more anomalous.
+    """
+
+    path: str
+    machine: str
+    section: str
+    domain: str | None
+    label: int | None
+    score: float
+    threshold: float
+    anomalous: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished run folder."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """Return the run at `path`.
+
+        Raises:
+            RunFolderError: no run folder, or one whose training did not end.
+        """
+        if not (path / "config.toml").is_file():
+            raise RunFolderError(
+                f"{path}: no run folder here", f"Runs in {path.parent}: {_names(path.parent)}"
+            )
+        if not (path / "DONE").is_file():
+            raise RunFolderError(f"{path}: its training did not end", "Train it again with --overwrite.")
+        return cls(path)
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.path.resolve().name
+
+    def config(self) -> dict[str, Any]:
+        """Return the settings as stored."""
+        return tomllib.loads((self.path / "config.toml").read_text(encoding="utf-8"))
+
+    def detector(self) -> dict[str, Any]:
+        """Return ``detector.json``."""
+        value: dict[str, Any] = json.loads(
+            (self.path / "detector" / "detector.json").read_text(encoding="utf-8")
+        )
+        return value
+
+    def scores(self) -> list[ScoreRow]:
+        """Return ``scores.csv``.
+
+        Raises:
+            RunFolderError: nothing was scored yet.
+        """
+        file = self.path / "scores.csv"
+        if not file.is_file():
+            raise RunFolderError(f"{self.path}: nothing scored yet", f"asd score {self.path}")
+        return read_scores(file)
+
+    def beside(self) -> dict[str, list[ScoreRow]]:
+        """Return the scores of the scorers fitted beside the primary one, by the scorer's name."""
+        files = sorted(self.path.glob("scores-*.csv"))
+        return {f.stem.removeprefix("scores-"): read_scores(f) for f in files}
+
+    def recordings(self) -> list[dict[str, Any]]:
+        """Return ``recordings.jsonl``: what was scored, in the order of ``scores.csv``."""
+        return read_jsonl(self.path / "recordings.jsonl")
+
+    def normals(self) -> list[dict[str, Any]]:
+        """Return ``normals.jsonl``: the training normals with their cross-fitted scores."""
+        return read_jsonl(self.path / "normals.jsonl")
+
+    def profile(self) -> dict[str, NDArray[Any]]:
+        """Return ``profile.npz``: mean and deviation of the normals' log-mels, ln units, for each section."""
+        import numpy as np
+
+        with np.load(self.path / "profile.npz", allow_pickle=False) as stored:
+            return dict(stored)
+
+
+@contextmanager
+def new_run(path: Path, overwrite: bool) -> Iterator[Path]:
+    """Give a folder to write a run into; it takes the name `path` only when the block ends well.
+
+    An interrupted or failed training therefore leaves neither half a run nor a hole where an older one was.
+
+    Raises:
+        RunFolderError: something is in the way.
+        DataError: the folder cannot be written.
+    """
+    in_the_way = path.exists() and (not path.is_dir() or any(path.iterdir()))
+    if in_the_way and not overwrite:
+        raise RunFolderError(
+            f"{path}: is in the way", "Replace it with --overwrite, or choose another --name."
+        )
+    if in_the_way and not (path / "config.toml").is_file():
+        raise RunFolderError(
+            f"{path}: is in the way and is no run folder, so --overwrite leaves it alone",
+            "Choose another --name.",
+        )
+    staging = path.with_name(f".{path.name}.new")
+    try:
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+    except OSError as error:
+        hint = "Choose a folder that you may write to with --runs."
+        raise DataError(f"{path}: cannot be written ({error.strerror})", hint) from error
+    try:
+        yield staging
+        write_text(staging / "DONE", "")
+        if path.exists():
+            shutil.rmtree(path)
+        staging.rename(path)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all: beside, fsync, rename."""
+    write_bytes(file, text.encode())
+
+
+def write_bytes(file: Path, content: bytes) -> None:
+    """As `write_text`, for bytes.
+
+    Raises:
+        DataError: disk full, folder not writable; names the file.
+    """
+    beside = file.with_name(f".{file.name}.part")
+    try:
+        with beside.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        beside.replace(file)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise DataError(
+            f"{file}: cannot be written ({error.strerror})", "Free space or choose another folder."
+        ) from error
+
+
+def write_npz(file: Path, arrays: Mapping[str, Any]) -> None:
+    """Write arrays as an uncompressed ``.npz``, whole or not at all."""
+    import numpy as np
+
+    stream = io.BytesIO()
+    np.savez(stream, allow_pickle=False, **arrays)
+    write_bytes(file, stream.getvalue())
+
+
+def write_jsonl(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write one JSON object a line."""
+    lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+    write_text(file, "".join(lines))
+
+
+def read_jsonl(file: Path) -> list[dict[str, Any]]:
+    """Read one JSON object a line.
+
+    Raises:
+        DataError: names the file and the line.
+    """
+    rows = []
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror}", "Score the run again: asd score RUN") from error
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise DataError(f"{file}:{number}: {error}", "Score the run again: asd score RUN") from error
+    return rows
+
+
+def write_scores(file: Path, rows: Iterable[ScoreRow]) -> None:
+    """Write ``scores.csv``; scores are written with all their digits."""
+    stream = io.StringIO()
+    table = csv.writer(stream, lineterminator="\n")
+    table.writerow(SCORE_COLUMNS)
+    for r in rows:
+        label = "" if r.label is None else r.label
+        values = repr(float(r.score)), repr(float(r.threshold)), int(r.anomalous)
+        table.writerow((r.path, r.machine, r.section, r.domain or "", label, *values))
+    write_text(file, stream.getvalue())
+
+
+def read_scores(file: Path) -> list[ScoreRow]:
+    """Read ``scores.csv``.
+
+    Raises:
+        DataError: other columns, or a line that is no score; names the file and the line.
+    """
+    try:
+        with file.open(newline="", encoding="utf-8") as stream:
+            table = csv.DictReader(stream)
+            if tuple(table.fieldnames or ()) != SCORE_COLUMNS:
+                raise DataError(
+                    f"{file}: its columns are not {','.join(SCORE_COLUMNS)}", "Score the run again."
+                )
+            return [_score_row(row) for row in table]
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror}", "Score the run again: asd score RUN") from error
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{file}:{table.line_num}: {error}", "Score the run again: asd score RUN") from error
+
+
+def _score_row(row: dict[str, str]) -> ScoreRow:
+    return ScoreRow(
+        path=row["path"],
+        machine=row["machine"],
+        section=row["section"],
+        domain=row["domain"] or None,
+        label=int(row["label"]) if row["label"] else None,
+        score=float(row["score"]),
+        threshold=float(row["threshold"]),
+        anomalous=bool(int(row["anomalous"])),
+    )
+
+
+def _names(folder: Path) -> str:
+    """Return the runs of a folder, comma-separated."""
+    found = sorted(p.parent.name for p in folder.glob("*/DONE")) if folder.is_dir() else []
+    return ", ".join(found) or "none; make one with asd train"
