@@ -1,0 +1,81 @@
+"""What the Rust extension offers. `asd.features` is its one importer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Path = str | PathLike[str]
+
+class DspError(Exception): ...
+
+@final
+class LogMel:
+    def __new__(
+        cls,
+        sample_rate: int,
+        n_fft: int,
+        hop_length: int,
+        n_mels: int,
+        f_min: float,
+        f_max: float,
+        mel_scale: str,
+        eps: float,
+    ) -> LogMel: ...
+    def frames(self, samples: int) -> int: ...
+    def filterbank(self) -> NDArray[np.float64]: ...
+    def batch(
+        self, waves: NDArray[np.float32] | NDArray[np.int16], out: NDArray[np.float32], threads: int
+    ) -> None: ...
+    def read(
+        self,
+        paths: Sequence[_Path],
+        clip_samples: int,
+        channel: int | None,
+        allow_upsampling: bool,
+        threads: int,
+    ) -> list[Recording | Failure]: ...
+
+@final
+class Recording:
+    @property
+    def logmel(self) -> NDArray[np.float32]: ...
+    @property
+    def starts(self) -> NDArray[np.float64]: ...
+    @property
+    def health(self) -> Health: ...
+
+@final
+class Health:
+    @property
+    def rate(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def peak(self) -> float: ...
+    @property
+    def rms(self) -> float: ...
+    @property
+    def clipped(self) -> float: ...
+    @property
+    def truncated(self) -> bool: ...
+    @property
+    def digest(self) -> int: ...
+
+@final
+class Failure:
+    @property
+    def reason(self) -> str: ...
+    @property
+    def hint(self) -> str: ...
+
+def available_threads() -> int: ...
+def read_audio(path: _Path) -> tuple[NDArray[np.float32], int]: ...
+def resample(wave: NDArray[np.float32], rate_in: int, rate_out: int) -> NDArray[np.float32]: ...
+def scan(paths: Sequence[_Path], channel: int | None, threads: int) -> list[Health | Failure]: ...

@@ -1,0 +1,56 @@
+//! Running a kernel without the GIL, with Ctrl-C seen, and its errors as exceptions.
+
+use asd_dsp::error::Error;
+use asd_dsp::pool;
+use pyo3::exceptions::{PyKeyboardInterrupt, PyValueError};
+use pyo3::prelude::*;
+
+/// Threads that may run at once: CPU affinity and the cgroup's quota, at least 1.
+#[pyfunction]
+pub fn available_threads() -> usize {
+    pool::available_threads()
+}
+
+/// Releases the GIL for `work`. `work` asks the closure that it is given now and then whether to go on; that
+/// takes the GIL for a moment and runs Python's signal handlers, whose exception then ends the call.
+pub fn without_gil<T: Send>(
+    py: Python<'_>,
+    work: impl FnOnce(&mut dyn FnMut() -> bool) -> Result<T, Error> + Send,
+) -> PyResult<T> {
+    let mut raised = None;
+    let result = py.detach(|| {
+        work(&mut || match Python::try_attach(|py| py.check_signals()) {
+            Some(Ok(())) => true,
+            Some(Err(error)) => {
+                raised = Some(error);
+                false
+            }
+            None => false, // the interpreter is shutting down
+        })
+    });
+    match raised {
+        Some(error) => Err(error),
+        None => result.map_err(exception),
+    }
+}
+
+/// What Python sees of an error that no file is to blame for.
+pub fn exception(error: Error) -> PyErr {
+    match error {
+        Error::Interrupted => PyKeyboardInterrupt::new_err(()),
+        other => PyValueError::new_err(other.to_string()),
+    }
+}
+
+/// A number of threads from Python, 1 to 1024.
+pub fn threads(value: i64) -> PyResult<usize> {
+    match value {
+        1..=1024 => Ok(value as usize),
+        _ => Err(PyValueError::new_err(format!("threads: expected 1 to 1024, got {value}"))),
+    }
+}
+
+/// A whole number from Python that counts something.
+pub fn count<T: TryFrom<i64>>(name: &str, value: i64) -> PyResult<T> {
+    T::try_from(value).map_err(|_| PyValueError::new_err(format!("{name}: out of range: {value}")))
+}

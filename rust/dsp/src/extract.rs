@@ -1,0 +1,91 @@
+//! Many files at once: paths -> log-mels or health, one job a file, over the pool.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+
+use crate::error::{Error, Remedy, Result};
+use crate::logmel::{LogMel, Scratch};
+use crate::pool::{self, Stop};
+use crate::recording::{self, Health, ReadOptions};
+
+/// The log-mels of one recording.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Extract {
+    /// (W, F, T), row-major, where W = `starts.len()`.
+    pub logmel: Vec<f32>,
+    /// Frames T of a window.
+    pub frames: usize,
+    /// Where each window starts, seconds.
+    pub starts: Vec<f64>,
+    /// What the recording is like.
+    pub health: Health,
+}
+
+/// Log-mels of all windows of every path, in order. A file that cannot be read is an `Err` among the results;
+/// the call itself fails only when `go_on` says `false` or the threads cannot be had.
+pub fn read(
+    logmel: &LogMel,
+    paths: &[PathBuf],
+    options: &ReadOptions,
+    threads: usize,
+    go_on: &mut dyn FnMut() -> bool,
+) -> Result<Vec<Result<Extract>>> {
+    each(paths, threads, go_on, |path, scratch, stop| read_one(logmel, path, options, scratch, stop))
+}
+
+/// Health of every path, in order, from decoding all of it.
+pub fn scan(
+    paths: &[PathBuf],
+    channel: Option<usize>,
+    threads: usize,
+    go_on: &mut dyn FnMut() -> bool,
+) -> Result<Vec<Result<Health>>> {
+    each(paths, threads, go_on, |path, _, _| recording::scan(path, channel))
+}
+
+fn read_one(
+    logmel: &LogMel,
+    path: &PathBuf,
+    options: &ReadOptions,
+    scratch: &mut Scratch,
+    stop: &Stop,
+) -> Result<Extract> {
+    let (windows, health) = recording::read(path, options)?;
+    let frames = logmel.frames(windows.clip)?;
+    let per_window = logmel.spec().n_mels * frames;
+    let mut out = vec![0.0; windows.starts.len() * per_window];
+    for (window, out) in windows.iter().zip(out.chunks_exact_mut(per_window)) {
+        stop.check()?;
+        logmel.compute(window, scratch, out).map_err(|error| match error {
+            Error::NonFinite { .. } => Error::content("holds NaN or infinite samples", Remedy::LeaveOut),
+            Error::Argument(reason) => Error::content(reason, Remedy::LeaveOut),
+            other => other,
+        })?;
+    }
+    let seconds = |&start: &usize| start as f64 / f64::from(options.sample_rate);
+    Ok(Extract { logmel: out, frames, starts: windows.starts.iter().map(seconds).collect(), health })
+}
+
+fn each<R: Send>(
+    paths: &[PathBuf],
+    threads: usize,
+    go_on: &mut dyn FnMut() -> bool,
+    one: impl Fn(&PathBuf, &mut Scratch, &Stop) -> Result<R> + Sync,
+) -> Result<Vec<Result<R>>> {
+    let mut results: Vec<Option<Result<R>>> = paths.iter().map(|_| None).collect();
+    let job = |(path, slot): (&PathBuf, &mut Option<Result<R>>), scratch: &mut Scratch, stop: &Stop| {
+        stop.check()?;
+        // Decoders read what strangers wrote: a bug that one file wakes must not take the others along.
+        let result = catch_unwind(AssertUnwindSafe(|| one(path, scratch, stop)))
+            .unwrap_or_else(|_| Err(Error::format("broke the decoder, which is a bug of it", Remedy::Convert)));
+        match result {
+            Err(Error::Interrupted) => Err(Error::Interrupted),
+            result => {
+                *slot = Some(result);
+                Ok(())
+            }
+        }
+    };
+    pool::run(paths.iter().zip(results.iter_mut()), threads, job, go_on)?;
+    Ok(results.into_iter().map(|slot| slot.unwrap_or(Err(Error::Interrupted))).collect())
+}

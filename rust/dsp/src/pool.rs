@@ -1,0 +1,209 @@
+//! The threads of the crate: one pool a process, and nothing else starts any.
+//!
+//! The calling thread never works; it waits and asks `go_on` every [`POLL`], so that Ctrl-C is seen while the
+//! workers run. Items are claimed in order, one at a time, and each is computed by one thread alone: results do
+//! not depend on the number of threads.
+//!
+//! A forked child inherits the memory of the pool but none of its threads. The pool remembers the process that
+//! made it; a child lets go of it without touching it, and makes its own on first use.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::error::{Error, Result};
+use crate::logmel::Scratch;
+
+/// How often the calling thread asks whether to go on.
+pub const POLL: Duration = Duration::from_millis(50);
+
+/// Tells a long job that the caller wants to stop.
+pub struct Stop(AtomicBool);
+
+impl Stop {
+    /// [`Error::Interrupted`] once the caller wants to stop. Long jobs ask now and then.
+    pub fn check(&self) -> Result<()> {
+        if self.0.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+    }
+}
+
+/// Threads that may run at once: CPU affinity and the cgroup's quota, at least 1.
+pub fn available_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Runs `job` on every item, on `threads` threads of the pool.
+///
+/// Returns the error of the first item that failed, in the order of the items, whatever the threads did; after
+/// a failure no further item is started. [`Error::Interrupted`] when `go_on` said `false`.
+pub fn run<I, T, J>(items: I, threads: usize, job: J, go_on: &mut dyn FnMut() -> bool) -> Result<()>
+where
+    I: ExactSizeIterator<Item = T> + Send,
+    T: Send,
+    J: Fn(T, &mut Scratch, &Stop) -> Result<()> + Sync,
+{
+    let workers = threads.min(items.len());
+    if workers == 0 {
+        return Ok(());
+    }
+    let work = Work {
+        items: Mutex::new(items.enumerate()),
+        failure: Mutex::new(None),
+        stop: Stop(AtomicBool::new(false)),
+        closed: AtomicBool::new(false),
+        running: Mutex::new(workers),
+        idle: Condvar::new(),
+    };
+    pool(workers)?.in_place_scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|_| work.drain(&job));
+        }
+        work.wait(go_on);
+    });
+    if work.stop.check().is_err() {
+        return Err(Error::Interrupted);
+    }
+    match work.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some((_, error)) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// Runs short jobs one after the other on the calling thread, asking `go_on` between them.
+pub fn run_here<I, T, J>(items: I, job: J, go_on: &mut dyn FnMut() -> bool) -> Result<()>
+where
+    I: Iterator<Item = T>,
+    J: Fn(T, &mut Scratch) -> Result<()>,
+{
+    let mut asked = Instant::now();
+    for item in items {
+        with_scratch(|scratch| job(item, scratch))?;
+        if asked.elapsed() >= POLL {
+            if !go_on() {
+                return Err(Error::Interrupted);
+            }
+            asked = Instant::now();
+        }
+    }
+    Ok(())
+}
+
+/// What the workers of one call share.
+struct Work<I> {
+    items: Mutex<I>,
+    failure: Mutex<Option<(usize, Error)>>,
+    stop: Stop,
+    closed: AtomicBool,
+    running: Mutex<usize>,
+    idle: Condvar,
+}
+
+impl<I> Work<I> {
+    fn drain<T>(&self, job: &(impl Fn(T, &mut Scratch, &Stop) -> Result<()> + Sync))
+    where
+        I: Iterator<Item = (usize, T)>,
+    {
+        let _done = Done(self);
+        with_scratch(|scratch| {
+            while !self.closed.load(Ordering::Relaxed) {
+                let Some((index, item)) = lock(&self.items).next() else { return };
+                if let Err(error) = job(item, scratch, &self.stop) {
+                    self.fail(index, error);
+                }
+            }
+        });
+    }
+
+    /// Items are claimed in order, so every item before `index` is done or being done: the smallest index wins.
+    fn fail(&self, index: usize, error: Error) {
+        self.closed.store(true, Ordering::Relaxed);
+        let mut failure = lock(&self.failure);
+        if failure.as_ref().is_none_or(|(other, _)| index < *other) {
+            *failure = Some((index, error));
+        }
+    }
+
+    fn wait(&self, go_on: &mut dyn FnMut() -> bool) {
+        let mut running = lock(&self.running);
+        let mut asked = Instant::now();
+        while *running > 0 {
+            let left = POLL.saturating_sub(asked.elapsed());
+            running = self.idle.wait_timeout(running, left).unwrap_or_else(PoisonError::into_inner).0;
+            if *running > 0 && asked.elapsed() >= POLL {
+                drop(running);
+                if !go_on() {
+                    self.stop.0.store(true, Ordering::Relaxed);
+                    self.closed.store(true, Ordering::Relaxed);
+                }
+                asked = Instant::now();
+                running = lock(&self.running);
+            }
+        }
+    }
+}
+
+/// Counts a worker off when it ends, also when its job panics.
+struct Done<'a, I>(&'a Work<I>);
+
+impl<I> Drop for Done<'_, I> {
+    fn drop(&mut self) {
+        *lock(&self.0.running) -= 1;
+        self.0.idle.notify_all();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn with_scratch<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
+    thread_local! {
+        static SCRATCH: RefCell<Scratch> = RefCell::default();
+    }
+    // `take`, not a borrow: a job that comes back here (work stealing inside a job) finds a fresh scratch.
+    let mut scratch = SCRATCH.take();
+    let result = work(&mut scratch);
+    SCRATCH.set(scratch);
+    result
+}
+
+struct Home {
+    process: u32,
+    pool: Arc<ThreadPool>,
+}
+
+static HOME: Mutex<Option<Home>> = Mutex::new(None);
+
+/// The process's pool, at least `threads` wide.
+///
+/// The lock is only ever tried: a fork may have happened while another thread held it, and then it stays held in
+/// the child for good. Who does not get it makes a pool for this one call.
+fn pool(threads: usize) -> Result<Arc<ThreadPool>> {
+    let process = std::process::id();
+    if let Ok(home) = HOME.try_lock()
+        && let Some(home) = home.as_ref()
+        && home.process == process
+        && home.pool.current_num_threads() >= threads
+    {
+        return Ok(Arc::clone(&home.pool));
+    }
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|i| format!("asd-{i}"))
+        .build()
+        .map_err(|e| Error::Argument(format!("threads: cannot start {threads}: {e}")))?;
+    let pool = Arc::new(pool);
+    if let Ok(mut home) = HOME.try_lock() {
+        let old = home.replace(Home { process, pool: Arc::clone(&pool) });
+        if let Some(old) = old
+            && old.process != process
+        {
+            // The threads of the parent's pool do not exist here: waking them to end would wait for ever.
+            std::mem::forget(old);
+        }
+    }
+    Ok(pool)
+}
