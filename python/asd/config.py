@@ -70,9 +70,7 @@ class FeatureSpec(Frozen):
                 f"{self.sample_rate / 2:g}, half the sample rate"
             )
         if self.clip_samples < self.n_fft:
-            raise ValueError(
-                f"clip_seconds = {self.clip_seconds:g} is shorter than one frame of {self.n_fft} samples"
-            )
+            raise ValueError(f"clip_seconds = {self.clip_seconds:g} is shorter than one frame of {self.n_fft} samples")
         if isinstance(self.channel, int) and self.channel < 0:
             raise ValueError(f"channel = {self.channel}: channels are counted from 0")
         return self
@@ -186,9 +184,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(
-            f"{file}: {error}", "A config is TOML, for example: false_alarm_rate = 0.02"
-        ) from None
+        raise UsageError(f"{file}: {error}", "A config is TOML, for example: false_alarm_rate = 0.02") from None
 
 
 def _toml_value(text: str) -> Any:

@@ -61,9 +61,7 @@ class Run:
             RunFolderError: no run folder, or one whose training did not end.
         """
         if not (path / "config.toml").is_file():
-            raise RunFolderError(
-                f"{path}: no run folder here", f"Runs in {path.parent}: {_names(path.parent)}"
-            )
+            raise RunFolderError(f"{path}: no run folder here", f"Runs in {path.parent}: {_names(path.parent)}")
         if not (path / "DONE").is_file():
             raise RunFolderError(f"{path}: its training did not end", "Train it again with --overwrite.")
         return cls(path)
@@ -79,9 +77,7 @@ class Run:
 
     def detector(self) -> dict[str, Any]:
         """Return ``detector.json``."""
-        value: dict[str, Any] = json.loads(
-            (self.path / "detector" / "detector.json").read_text(encoding="utf-8")
-        )
+        value: dict[str, Any] = json.loads((self.path / "detector" / "detector.json").read_text(encoding="utf-8"))
         return value
 
     def scores(self) -> list[ScoreRow]:
@@ -128,9 +124,7 @@ def new_run(path: Path, overwrite: bool) -> Iterator[Path]:
     """
     in_the_way = path.exists() and (not path.is_dir() or any(path.iterdir()))
     if in_the_way and not overwrite:
-        raise RunFolderError(
-            f"{path}: is in the way", "Replace it with --overwrite, or choose another --name."
-        )
+        raise RunFolderError(f"{path}: is in the way", "Replace it with --overwrite, or choose another --name.")
     if in_the_way and not (path / "config.toml").is_file():
         raise RunFolderError(
             f"{path}: is in the way and is no run folder, so --overwrite leaves it alone",
@@ -234,9 +228,7 @@ def read_scores(file: Path) -> list[ScoreRow]:
         with file.open(newline="", encoding="utf-8") as stream:
             table = csv.DictReader(stream)
             if tuple(table.fieldnames or ()) != SCORE_COLUMNS:
-                raise DataError(
-                    f"{file}: its columns are not {','.join(SCORE_COLUMNS)}", "Score the run again."
-                )
+                raise DataError(f"{file}: its columns are not {','.join(SCORE_COLUMNS)}", "Score the run again.")
             return [_score_row(row) for row in table]
     except OSError as error:
         raise DataError(f"{file}: {error.strerror}", "Score the run again: asd score RUN") from error

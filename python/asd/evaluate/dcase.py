@@ -37,9 +37,7 @@ def _tables(rows: Iterable[ScoreRow]) -> Summary:
     groups: dict[str, dict[str, list[ScoreRow]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         groups[row.machine][row.section].append(row)
-    machines = {
-        m: {s: section_figures(r) for s, r in sorted(sections.items())} for m, sections in groups.items()
-    }
+    machines = {m: {s: section_figures(r) for s, r in sorted(sections.items())} for m, sections in groups.items()}
     return {"machines": machines, "mean": {key: mean_over_machines(machines, key) for key in ("auc", "pauc")}}
 
 

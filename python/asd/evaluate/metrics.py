@@ -43,9 +43,7 @@ def _checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.int64], N
     labels_B = np.asarray(labels)
     scores_B = np.asarray(scores, dtype=np.float64)
     if labels_B.ndim != 1 or labels_B.shape != scores_B.shape:
-        raise ValueError(
-            f"labels {labels_B.shape} and scores {scores_B.shape}: wanted two vectors of one length"
-        )
+        raise ValueError(f"labels {labels_B.shape} and scores {scores_B.shape}: wanted two vectors of one length")
     if not np.isfinite(scores_B).all():
         raise ValueError(f"scores: entry {int(np.flatnonzero(~np.isfinite(scores_B))[0])} is not finite")
     classes = set(np.unique(labels_B).tolist())

@@ -1,0 +1,1 @@
+"""From embedding to score to decision: scorers, thresholds, and the detector that holds them as one thing."""

@@ -1,0 +1,271 @@
+"""The detector: front end settings, scorers, thresholds, as one thing that is saved, loaded and asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asd import features
+from asd.config import FeatureSpec, feature_spec
+from asd.data.names import parse_name
+from asd.detect.baseline import BaselineScorer
+from asd.detect.pooled import pool
+from asd.detect.threshold import Calibration, aggregate
+from asd.errors import DataError, RunFolderError, UsageError, nearest
+from asd.runs import write_bytes, write_text
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a detector says of one recording.
+
+    Attributes:
+        score: larger is more anomalous.
+        threshold: of a recording of its length; `anomalous` means score > threshold.
+        windows: (start in seconds, score) of each window.
+    """
+
+    path: Path
+    machine: str
+    section: str
+    score: float
+    threshold: float
+    anomalous: bool
+    windows: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Detector:
+    """Tells how unlike the training normals of its section a recording is.
+
+    Attributes:
+        machine: name of the machine type.
+        sections: the sections (machine IDs) that it knows.
+        spec: how recordings become log-mels.
+        frames: T of the training log-mels.
+        scorers: by name; the first decides, the others stand beside it.
+        calibrations: for each scorer and section the scores of normals held out.
+        notes: facts for reports, JSON values.
+    """
+
+    machine: str
+    sections: tuple[str, ...]
+    spec: FeatureSpec
+    frames: int
+    scorers: Mapping[str, BaselineScorer]
+    calibrations: Mapping[tuple[str, str], Calibration]
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def primary(self) -> str:
+        """Name of the scorer that decides."""
+        return next(iter(self.scorers))
+
+    def score(
+        self,
+        paths: Sequence[str | Path],
+        sections: str | Sequence[str] | None = None,
+        threads: int | None = None,
+    ) -> list[Score]:
+        """Score recordings.
+
+        Args:
+            paths: audio files or ready log-mels.
+            sections: the section of each, or one for all; by default it is read from the file's name, and needs
+                no name where the detector knows one section only.
+            threads: of the front end; default all that this process may use.
+
+        Returns:
+            One `Score` a path, in order.
+
+        Raises:
+            DataError: a recording cannot be read; names it.
+            UsageError: a section is neither given nor in the name, or not known to this detector.
+        """
+        files = [Path(p) for p in paths]
+        if sections is None:
+            named = [self.section_for(file) for file in files]
+        else:
+            named = [sections] * len(files) if isinstance(sections, str) else list(sections)
+            if len(named) != len(files):
+                raise UsageError(f"{len(files)} paths but {len(named)} sections")
+            for section in named:
+                self._check_section(section)
+        scores = []
+        for recording, section in zip(features.read_recordings(files, self.spec, threads), named, strict=True):
+            if isinstance(recording, features.Unreadable):
+                raise recording.error()
+            scores.append(self.judge(recording, section))
+        return scores
+
+    def judge(self, recording: features.Recording, section: str, scorer: str | None = None) -> Score:
+        """Score one recording that has been read, with the primary scorer or the one named.
+
+        Raises:
+            DataError: its log-mel has another shape than those of the training.
+        """
+        name = scorer or self.primary
+        windows_W = self.scorers[name].score(self.embed(recording), section)
+        calibration = self.calibrations[name, section]
+        score = aggregate(windows_W, calibration.how)
+        threshold = self.threshold(name, section, len(windows_W))
+        windows = tuple(zip(map(float, recording.starts_W), map(float, windows_W), strict=True))
+        return Score(recording.path, self.machine, section, score, threshold, score > threshold, windows)
+
+    def embed(self, recording: features.Recording) -> NDArray[np.float64]:
+        """Return the embedding of each window, (W, D).
+
+        Raises:
+            DataError: its log-mel has another shape than those of the training.
+        """
+        shape = recording.logmel_WFT.shape[1:]
+        if shape != (self.spec.n_mels, self.frames):
+            raise DataError(
+                f"{recording.path}: its log-mel is {shape[0]} × {shape[1]}, the detector was trained on "
+                f"{self.spec.n_mels} × {self.frames}",
+                "Score recordings that were made like those of the training.",
+            )
+        return pool(recording.logmel_WFT)
+
+    def threshold(self, scorer: str, section: str, windows: int) -> float:
+        """Return the threshold of a scorer for recordings of so many windows."""
+        key = scorer, section, windows
+        if key not in self._thresholds:
+            self._thresholds[key] = self.calibrations[scorer, section].threshold(windows)
+        return self._thresholds[key]
+
+    @cached_property
+    def _thresholds(self) -> dict[tuple[str, str, int], float]:
+        return {}
+
+    def section_for(self, file: Path) -> str:
+        """Return the section that the file's name tells, or the only one there is.
+
+        Raises:
+            UsageError: neither.
+        """
+        named = parse_name(file.name)
+        if named is None:
+            if len(self.sections) == 1:
+                return self.sections[0]
+            raise UsageError(
+                f"{file}: its name tells no section, and the detector knows {', '.join(self.sections)}",
+                "Name it with --id (asd score) or sections= (Python).",
+            )
+        self._check_section(named.section, file)
+        return named.section
+
+    def _check_section(self, section: str, file: Path | None = None) -> None:
+        if section not in self.sections:
+            where = f"{file}: " if file else ""
+            raise UsageError(
+                f"{where}section {section!r} is not known to this detector of {self.machine!r}."
+                f"{nearest(section, self.sections)}",
+                f"It knows {', '.join(self.sections)}. Train another: asd train --machine {self.machine} "
+                f"--id {section}",
+            )
+
+    def save(self, folder: Path) -> None:
+        """Write ``weights.safetensors`` and ``detector.json``.
+
+        Raises:
+            DataError: the folder cannot be written.
+        """
+        from safetensors.numpy import save
+
+        arrays: dict[str, NDArray[Any]] = {}
+        for scorer in self.scorers.values():
+            arrays |= scorer.arrays()
+        for (name, section), calibration in self.calibrations.items():
+            arrays[f"{name}/{section}/normals"] = np.concatenate(calibration.scores)
+            arrays[f"{name}/{section}/windows"] = np.array([len(s) for s in calibration.scores])
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"{folder}: cannot be written ({error.strerror})", "Choose another folder.") from error
+        contiguous = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
+        write_bytes(folder / "weights.safetensors", save(contiguous))
+        write_text(folder / "detector.json", json.dumps(self.describe(), indent=2, ensure_ascii=False) + "\n")
+
+    def describe(self) -> dict[str, Any]:
+        """Return what ``detector.json`` holds."""
+        any_calibration = next(iter(self.calibrations.values()))
+        return {
+            "format": FORMAT,
+            "machine": self.machine,
+            "scorer": self.primary,
+            "beside": list(self.scorers)[1:],
+            "aggregate": any_calibration.how,
+            "false_alarm_rate": any_calibration.rate,
+            "frames": self.frames,
+            "spec": self.spec.model_dump(mode="json"),
+            "sections": {section: self._describe_section(section) for section in self.sections},
+            **self.notes,
+        }
+
+    def _describe_section(self, section: str) -> dict[str, Any]:
+        calibration = self.calibrations[self.primary, section]
+        return {
+            "threshold": calibration.threshold(),
+            "false_alarm_rate": calibration.rate,
+            "interval": list(calibration.interval),
+            "n_normals": len(calibration.scores),
+            "n_windows": calibration.support,
+            "sibling_weight": self.scorers[self.primary].gaussians[section].weight,
+        }
+
+    @classmethod
+    def load(cls, path: str | Path) -> Detector:
+        """Read a detector from a run folder, or from the ``detector`` folder inside one.
+
+        Raises:
+            RunFolderError: no detector there, or a damaged one; names the file.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        folder = Path(path)
+        if (folder / "detector").is_dir():
+            folder = folder / "detector"
+        if not (folder / "detector.json").is_file():
+            raise RunFolderError(f"{path}: no detector here", "Make one with asd train.")
+        try:
+            described = json.loads((folder / "detector.json").read_text(encoding="utf-8"))
+            arrays = load((folder / "weights.safetensors").read_bytes())
+            return cls._from_parts(described, arrays)
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise RunFolderError(f"{folder}: a damaged detector ({error})", "Train it again: asd train") from error
+
+    @classmethod
+    def _from_parts(cls, described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Detector:
+        if described["format"] != FORMAT:
+            raise ValueError(f"format {described['format']}, this version reads {FORMAT}")
+        sections = tuple(described["sections"])
+        names = [described["scorer"], *described["beside"]]
+        calibrations = {}
+        for name in names:
+            for section in sections:
+                lengths = arrays[f"{name}/{section}/windows"]
+                scores = np.split(arrays[f"{name}/{section}/normals"], np.cumsum(lengths)[:-1])
+                calibrations[name, section] = Calibration(scores, described["false_alarm_rate"], described["aggregate"])
+        fixed = {
+            "format", "machine", "scorer", "beside", "aggregate", "false_alarm_rate", "frames", "spec", "sections"
+        }  # fmt: skip
+        return cls(
+            machine=described["machine"],
+            sections=sections,
+            spec=feature_spec(**described["spec"]),
+            frames=described["frames"],
+            scorers={name: BaselineScorer.from_arrays(name, sections, arrays) for name in names},
+            calibrations=calibrations,
+            notes={k: v for k, v in described.items() if k not in fixed},
+        )

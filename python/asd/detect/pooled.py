@@ -1,0 +1,28 @@
+"""The training-free embedding: a log-mel pooled over time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def pool(logmel_WFT: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Return [mean over T, std over T, std over T of the first difference] of each window.
+
+    The means hold the spectrum, the deviations how much each band moves, those of the difference how fast.
+
+    Args:
+        logmel_WFT: (W, F, T) natural-log mel energies, T >= 2.
+
+    Returns:
+        (W, 3·F).
+
+    Raises:
+        ValueError: fewer than two frames.
+    """
+    if logmel_WFT.ndim != 3 or logmel_WFT.shape[2] < 2:
+        raise ValueError(f"logmel_WFT {logmel_WFT.shape}: wanted (windows, bands, frames >= 2)")
+    x_WFT = logmel_WFT.astype(np.float64)
+    return np.concatenate([x_WFT.mean(2), x_WFT.std(2), np.diff(x_WFT, axis=2).std(2)], axis=1)

@@ -1,0 +1,1 @@
+"""Making detectors: from normal recordings to statistics, thresholds and a run folder."""

@@ -1,0 +1,69 @@
+"""Where and from what a detector was made, so that it can be made again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from asd.data.catalog import Clip
+
+PACKAGES = ("machine-asd", "numpy", "scipy", "scikit-learn", "torch", "torchaudio", "torchvision")
+
+
+def environment(clips: Sequence[Clip]) -> str:
+    """Return ``env.json``: versions, commit, processor, and the training files with their SHA-256."""
+    facts = {
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "commit": _commit(),
+        "system": platform.platform(),
+        "cpu": cpu_name(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "gpu": None,
+        "files": [{"path": c.name, "sha256": _sha256(c.path)} for c in clips],
+    }
+    return json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
+
+
+def cpu_name() -> str:
+    """Return the processor's model name as Linux tells it, else what Python knows."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor())
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Return the commit of the checkout that this code runs from; None for an installed package."""
+    here = Path(__file__).parent
+    try:
+        told = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return told.stdout.strip()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
