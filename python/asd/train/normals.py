@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
@@ -12,11 +11,11 @@ from numpy.typing import NDArray
 
 from asd import features
 from asd.config import Config
-from asd.data.catalog import Clip
+from asd.data.catalog import Clip, session_of
 from asd.data.health import remarks
 from asd.detect.baseline import CROSS_FIT_FOLDS, Normals
 from asd.detect.pooled import pool
-from asd.errors import DataError, UsageError
+from asd.errors import DataError
 from asd.events import Caution, Event, Progress
 
 BLOCKS = 2 * CROSS_FIT_FOLDS
@@ -143,7 +142,10 @@ def _table(
     sections_N = np.array([r.clip.section for r in read])[clip_N]
     domains_N = np.array([r.clip.domain or "" for r in read])[clip_N]
     groups_N, whole_N = _groups(clip_N, sections_N)
-    units_N = _sessions(read, session_regex)[clip_N] if session_regex else groups_N
+    units_N = groups_N
+    if session_regex:
+        sessions = [session_of(r.clip, session_regex) for r in read]
+        units_N = np.unique(sessions, return_inverse=True)[1][clip_N]
     rows = Normals(np.concatenate([r.features_WD for r in read]), sections_N, domains_N, units_N)
     starts_N = np.concatenate([r.starts_W for r in read])
     return Table(
@@ -156,21 +158,6 @@ def _table(
         frames,
         skipped,
     )
-
-
-def _sessions(read: Sequence[Read], regex: str) -> NDArray[np.int64]:
-    """Return the session of each recording: the regex's first group, or its whole match, on the path."""
-    try:
-        pattern = re.compile(regex)
-    except re.error as error:
-        raise UsageError(f"--session-regex {regex!r}: {error}") from None
-    names = []
-    for r in read:
-        match = pattern.search(r.clip.name)
-        if match is None:
-            raise UsageError(f"{r.clip.name}: --session-regex {regex!r} does not match it")
-        names.append(match[1] if pattern.groups else match[0])
-    return np.unique(names, return_inverse=True)[1]
 
 
 def _groups(clip_N: NDArray[np.int64], sections_N: NDArray[np.str_]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

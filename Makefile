@@ -1,0 +1,39 @@
+# Each target sets up what it needs, from a fresh clone. Needed beforehand: Python 3.11+, a Rust toolchain, make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
+
+.PHONY: setup demo test lint bench clean
+
+# What `asd` needs to run: enough for the demo.
+$(VENV)/.base: pyproject.toml $(RUST)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade "pip>=25.1"
+	$(PIP) install --editable .
+	@touch $@
+
+# Everything: training extra, test and lint tools.
+$(VENV)/.all: $(VENV)/.base
+	$(PIP) install --editable ".[train]" --group test --group lint
+	@touch $@
+
+setup: $(VENV)/.all
+
+demo: $(VENV)/.base
+	$(BIN)/asd demo demo --overwrite
+
+test: $(VENV)/.all
+	cargo test --workspace --quiet
+	$(BIN)/python -m pytest -n auto --dist loadfile
+
+lint: $(VENV)/.all
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- --deny warnings
+	$(BIN)/ruff format --check python tests benches
+	$(BIN)/ruff check python tests benches
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) target demo runs

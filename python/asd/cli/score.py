@@ -1,0 +1,134 @@
+"""`asd score`: a run and recordings -> scores and decisions."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from asd.cli._output import data_root, drive, next_step, out, print_json, say, shell
+from asd.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from asd.data.catalog import Clip
+    from asd.detect.detector import Detector
+    from asd.detect.scoring import Scored
+    from asd.runs import Run
+
+ANOMALY_FOUND = 10
+SHOWN = 10
+
+
+def score(
+    run: Annotated[Path, typer.Argument(help="Run folder, such as runs/fan-00.")],
+    recordings: Annotated[
+        list[Path] | None, typer.Argument(help="Folders or files. Default: the test clips of the run's data root.")
+    ] = None,
+    id: Annotated[str, typer.Option(help="Section of the recordings, where their names do not tell it.")] = "",
+    data: Annotated[Path | None, typer.Option(help="Data root, if it moved since the training.")] = None,
+    skip_bad: Annotated[bool, typer.Option(help="Go on without recordings that cannot be read.")] = False,
+    fail_on_anomaly: Annotated[bool, typer.Option(help="Exit with 10 if a recording sounds wrong.")] = False,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the front end. Default: all.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+) -> None:
+    """Tell how unlike normal recordings are, and which lie above the threshold.
+
+    [bold]asd score runs/fan-00[/bold]            the test clips of the data root
+    [bold]asd score runs/pump7 new/[/bold]        new recordings
+    """
+    from asd.detect.detector import Detector
+    from asd.runs import Run
+
+    opened = Run.open(run)
+    detector = Detector.load(run)
+    clips = _given(detector, recordings, id, opened) if recordings else _test_clips(detector, opened, data)
+    scored = _score(opened, detector, clips, skip_bad, threads)
+    if json:
+        print_json({"run": str(run), "recordings": [asdict(r) for r in scored.rows]})
+    else:
+        _show(scored, detector)
+    next_step(shell("asd", "report", run))
+    if fail_on_anomaly and any(r.anomalous for r in scored.rows):
+        raise typer.Exit(ANOMALY_FOUND)
+
+
+def _test_clips(detector: Detector, run: Run, data: Path | None) -> list[Clip]:
+    """Return the test clips that go with the run."""
+    from asd.data.catalog import open_catalog, open_folder
+
+    stored = run.config()["data"]
+    if stored.get("normal") and not data:
+        catalog = open_folder(Path(stored["normal"]))
+    else:
+        catalog = open_catalog(data_root(data or Path(stored["root"])))
+    clips = [c for c in catalog.select(detector.machine, None, "test") if c.section in detector.sections]
+    if not clips:
+        raise DataError(
+            f"{catalog.root} has no test clips of {detector.machine} {', '.join(detector.sections)}",
+            f"Name what to score: {shell('asd', 'score', run.path)} FOLDER_OR_FILES",
+        )
+    return clips
+
+
+def _given(detector: Detector, paths: list[Path], section: str, run: Run) -> list[Clip]:
+    """Return a clip for each recording below the paths given."""
+    from asd.data.catalog import open_folder
+
+    if section and section not in detector.sections:
+        raise UsageError(f"{run.path} knows no section {section!r}", f"It knows {', '.join(detector.sections)}.")
+    stored = run.config()["data"]
+    root = Path(stored.get("normal") or stored["root"])
+    clips: dict[Path, Clip] = {}
+    for path in paths:
+        for clip in open_folder(path, for_scoring=True).clips:
+            name = clip.path.relative_to(root).as_posix() if clip.path.is_relative_to(root) else str(clip.path)
+            own = section or detector.section_for(clip.path)
+            clips[clip.path] = replace(clip, machine=detector.machine, section=own, name=name)
+    return list(clips.values())
+
+
+def _score(run: Run, detector: Detector, clips: list[Clip], skip_bad: bool, threads: int | None) -> Scored:
+    """Score, and write every file that a report needs."""
+    import numpy as np
+
+    from asd.detect.records import NearestNormal
+    from asd.detect.scoring import score_clips
+    from asd.evaluate.dcase import summarise
+    from asd.runs import write_jsonl, write_scores, write_text
+
+    with np.load(run.path / "embeddings.npz", allow_pickle=False) as stored:
+        nearest = NearestNormal(dict(stored), detector.scorers[detector.primary].gaussians)
+    scored = drive(score_clips(detector, clips, nearest, skip_bad=skip_bad, threads=threads))
+    for name, rows in scored.beside.items():
+        write_scores(run.path / f"scores-{name}.csv", rows)
+    write_jsonl(run.path / "recordings.jsonl", scored.records)
+    summary = summarise(scored.rows, scored.beside)
+    summary["skipped"] = [{"file": str(u.path), "reason": u.reason} for u in scored.skipped]
+    write_text(run.path / "metrics.json", jsonlib.dumps(summary, indent=2, allow_nan=False) + "\n")
+    write_scores(run.path / "scores.csv", scored.rows)
+    return scored
+
+
+def _show(scored: Scored, detector: Detector) -> None:
+    from rich.table import Table
+
+    ranked = sorted(scored.rows, key=lambda r: r.score / r.threshold, reverse=True)
+    table = Table(title=f"Highest of {len(ranked)} recordings", title_justify="left")
+    for column in ("score", "threshold", "", "recording"):
+        table.add_column(column, justify="left" if column in ("", "recording") else "right", overflow="fold")
+    for row in ranked[:SHOWN]:
+        mark = "[red]sounds wrong[/red]" if row.anomalous else ""
+        from rich.markup import escape
+
+        table.add_row(f"{row.score:.4g}", f"{row.threshold:.4g}", mark, escape(row.path))
+    out.print(table)
+    rate = detector.describe()["false_alarm_rate"]
+    above = sum(r.anomalous for r in ranked)
+    out.print(
+        f"{above} of {len(ranked)} recordings sound wrong; {rate * len(ranked):.1f} would by chance if all were normal."
+    )
+    for skipped in scored.skipped:
+        say(f"not read: {skipped.path}: {skipped.reason}", "yellow")

@@ -1,0 +1,275 @@
+"""`asd train`: normal recordings of a machine -> a run folder with its detector."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from asd.cli._output import data_root, drive, next_step, out, print_json, say, shell
+from asd.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from asd.config import Config
+    from asd.data.catalog import Catalog, Clip
+    from asd.detect.detector import Detector
+    from asd.train.baseline import Trained
+
+MOST_DIFFERENT = 5
+
+
+class Method(StrEnum):
+    """How a detector is made."""
+
+    baseline = "baseline"
+
+
+class Aggregate(StrEnum):
+    """How the scores of windows become that of a recording."""
+
+    top = "top"
+    mean = "mean"
+    max = "max"
+
+
+def train(
+    machine: Annotated[str, typer.Option(help="Folder of the machine below the data root.")] = "",
+    id: Annotated[str, typer.Option(help="Machine ID or section, such as 00; several as 00,02; or all.")] = "all",
+    normal: Annotated[
+        Path | None, typer.Option(help="Own recordings of one machine that is well: a folder, or one long file.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Data root. Default: $ASD_DATA, else ./data.")] = None,
+    method: Annotated[Method | None, typer.Option(help="baseline: training-free statistics, in seconds.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the run. Default: MACHINE-ID.")] = "",
+    runs: Annotated[Path, typer.Option(help="Where run folders lie.")] = Path("runs"),
+    exclude: Annotated[list[str] | None, typer.Option(help="Leave this recording out; may be repeated.")] = None,
+    session_regex: Annotated[
+        str | None, typer.Option(help=r"Names the session in a path, such as '(\d{8})_': folds go by session.")
+    ] = None,
+    false_alarm_rate: Annotated[float | None, typer.Option(help="Share of normals that may alarm. [0.01]")] = None,
+    aggregate: Annotated[Aggregate | None, typer.Option(help="Windows to recording. [top: highest 5 %]")] = None,
+    channel: Annotated[str | None, typer.Option(help="Channel from 0, or mix. [0]")] = None,
+    allow_upsampling: Annotated[bool, typer.Option(help="Accept recordings below 16 kHz.")] = False,
+    skip_bad: Annotated[bool, typer.Option(help="Go on without recordings that cannot be read.")] = False,
+    force: Annotated[bool, typer.Option(help="Accept fewer than 10 normals.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace a run of the same name.")] = False,
+    threads: Annotated[int | None, typer.Option(help="Threads of the front end. Default: all there are.")] = None,
+    config: Annotated[Path | None, typer.Option("-c", "--config", help="Settings as TOML.")] = None,
+    assign: Annotated[list[str] | None, typer.Option("--set", help="A setting, as key=value.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Show settings and recordings, and stop.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Learn from normal recordings how a machine sounds.
+
+    [bold]asd train --machine fan --id 00[/bold]          one machine of a data root
+    [bold]asd train --normal recordings/pump7[/bold]      own recordings
+    """
+    settings = _settings(
+        config,
+        assign or [],
+        {
+            "method": method and method.value,
+            "aggregate": aggregate and aggregate.value,
+            "false_alarm_rate": false_alarm_rate,
+            "threads": threads,
+            "force": force or None,
+            "features.channel": _channel(channel),
+            "features.allow_upsampling": allow_upsampling or None,
+            "data.root": str(data) if data else None,
+            "data.machine": machine or None,
+            "data.ids": _ids(id),
+            "data.normal": str(normal) if normal else None,
+            "data.exclude": exclude or None,
+            "data.session_regex": session_regex,
+            "data.skip_bad": skip_bad or None,
+        },
+    )
+    catalog, settings = _open(settings)
+    clips, sections = _choose(catalog, settings)
+    folder = runs / (name or _default_name(settings))
+    if dry_run:
+        _show_plan(settings, clips, sections, folder)
+        next_step("the same command without --dry-run")
+        return
+    trained = _train(clips, sections, settings, folder, overwrite)
+    if json:
+        print_json({"run": str(folder), **trained.detector.describe()})
+    else:
+        _show(trained, catalog, folder)
+    next_step(_score_command(folder, catalog, settings))
+
+
+def _settings(file: Path | None, assignments: list[str], flags: dict[str, Any]) -> Config:
+    from asd.config import load_config
+
+    settings = load_config(file, assignments, flags)
+    if not settings.data.machine and not settings.data.normal:
+        raise UsageError(
+            "which machine? name one of the data root, or a folder of own recordings",
+            "asd train --machine fan --id 00, or: asd train --normal FOLDER; asd data list shows what is there",
+        )
+    if settings.data.machine and settings.data.normal:
+        raise UsageError(
+            "--machine and --normal exclude each other", "--normal takes the machine's name from its folder."
+        )
+    return settings
+
+
+def _channel(text: str | None) -> int | str | None:
+    return int(text) if text is not None and text.isdecimal() else text
+
+
+def _ids(text: str) -> list[str] | None:
+    ids = [part.strip() for part in text.split(",") if part.strip()]
+    return None if ids == ["all"] else ids
+
+
+def _open(settings: Config) -> tuple[Catalog, Config]:
+    """Return the catalog, and the settings with the data root and machine spelled out."""
+    from asd.data.catalog import open_catalog, open_folder
+
+    if settings.data.normal:
+        catalog = open_folder(Path(settings.data.normal))
+        where = {"normal": str(Path(settings.data.normal).resolve()), "machine": catalog.machines()[0]}
+    else:
+        root = data_root(Path(settings.data.root) if settings.data.root else None)
+        catalog = open_catalog(root)
+        where = {"root": str(catalog.root)}
+    return catalog, settings.model_copy(update={"data": settings.data.model_copy(update=where)})
+
+
+def _choose(catalog: Catalog, settings: Config) -> tuple[list[Clip], list[str]]:
+    """Return the training clips of all sections of the machine, and the sections to model."""
+    wanted = list(settings.data.ids)
+    machine = settings.data.machine
+    catalog.select(machine, wanted or None, "train")
+    clips = catalog.select(machine, None, "train")
+    excluded = {_find(text, clips) for text in settings.data.exclude}
+    kept = [c for c in clips if c.path not in excluded]
+    return kept, wanted or sorted({c.section for c in kept})
+
+
+def _find(text: str, clips: list[Clip]) -> Path:
+    """Return the path of the clip that `--exclude` names, relative to the data root or as a path."""
+    for clip in clips:
+        if text == clip.name or Path(text).absolute() == clip.path:
+            return clip.path
+    raise UsageError(f"--exclude {text}: no such training recording.{nearest(text, [c.name for c in clips])}")
+
+
+def _default_name(settings: Config) -> str:
+    if settings.data.normal:
+        return settings.data.machine
+    return f"{settings.data.machine}-{'+'.join(settings.data.ids) or 'all'}"
+
+
+def _train(clips: list[Clip], sections: list[str], settings: Config, folder: Path, overwrite: bool) -> Trained:
+    from asd.runs import new_run
+    from asd.train.baseline import train_baseline
+
+    hours = f"{len(clips)} normal recordings of {settings.data.machine}, sections {', '.join(sections)}"
+    with new_run(folder, overwrite) as staging, (staging / "train.log").open("w", encoding="utf-8") as log:
+        say(hours)
+        trained = drive(train_baseline(clips, settings, sections), lambda line: print(line, file=log))
+        trained.write(staging, settings)
+    return trained
+
+
+def _show_plan(settings: Config, clips: list[Clip], sections: list[str], folder: Path) -> None:
+    from collections import Counter
+
+    out.print(settings.to_toml(), markup=False, soft_wrap=True)
+    out.print(f"run folder: {folder}", markup=False, soft_wrap=True)
+    for section, n in sorted(Counter(c.section for c in clips).items()):
+        role = "modelled" if section in sections else "helps as a sibling"
+        out.print(f"section {section}: {n} training recordings, {role}", markup=False)
+    size = 3 * settings.features.n_mels
+    out.print(f"parameters: {size * (size + 3) // 2} a section (mean and covariance of {size} features)")
+    out.print(
+        f"memory: about {len(clips) * size * 8 / 2**20 + 8 * size * size * 8 / 2**20:.0f} MB, one window a recording"
+    )
+
+
+def _show(trained: Trained, catalog: Catalog, folder: Path) -> None:
+    detector, table = trained.detector, trained.table
+    out.print(_sections_table(trained, catalog))
+    for skipped in table.skipped:
+        say(f"not read: {skipped.path}: {skipped.reason}", "yellow")
+    _show_alarms(detector, table.read[0].health.seconds)
+    _show_most_different(trained, folder)
+    say(f"Detector: {folder}")
+
+
+def _sections_table(trained: Trained, catalog: Catalog) -> Table:
+    from rich.table import Table
+
+    detector = trained.detector
+    table = Table(title=f"{detector.machine}: {detector.primary}", title_justify="left")
+    for column in ("section", "normals", "windows", "hours", "threshold", "false alarms", "95 % interval", "a"):
+        table.add_column(column, justify="right")
+    for section in detector.sections:
+        facts = detector.describe()["sections"][section]
+        own = [r for r in trained.table.read if r.clip.section == section]
+        seconds = [r.health.seconds for r in own if r.health.seconds is not None]
+        low, high = facts["interval"]
+        table.add_row(
+            section,
+            str(len(own)),
+            str(sum(len(r.starts_W) for r in own)),
+            f"{sum(seconds) / 3600:.2f}" if seconds else "–",
+            f"{facts['threshold']:.4g}",
+            f"{facts['false_alarm_rate']:.1%}",
+            f"{low:.1%} to {high:.1%}",
+            f"{facts['sibling_weight']:g}" if len(detector.scorers) > 1 else "–",
+        )
+    return table
+
+
+def _show_alarms(detector: Detector, seconds: float | None) -> None:
+    """Print the false alarms a day that the thresholds let expect, for a machine heard without a pause."""
+    if not seconds:
+        return
+    heard = min(seconds, detector.spec.clip_seconds)
+    a_day = 86_400 / heard
+    for section in detector.sections:
+        facts = detector.describe()["sections"][section]
+        low, high = (f"{a_day * rate:.0f}" for rate in facts["interval"])
+        out.print(
+            f"{detector.machine} {section}: {a_day * facts['false_alarm_rate']:.0f} false alarms a day expected "
+            f"(95 % interval {low} to {high}) at one recording of {heard:g} s after the other, {a_day:.0f} a day",
+            markup=False,
+        )
+
+
+def _show_most_different(trained: Trained, folder: Path) -> None:
+    """Name the normals to listen to, and the command that leaves them out."""
+    normals = trained.normals()
+    if len(normals) <= MOST_DIFFERENT:
+        places = [(w[1], w[0], n["file"]) for n in normals for w in n["windows"]]
+        out.print("The stretches that differ most, to listen to:")
+        for score, start, file in sorted(places, reverse=True)[:MOST_DIFFERENT]:
+            out.print(
+                f"  {score:8.4g}  {file} at {int(start) // 60}:{int(start) % 60:02d}", markup=False, soft_wrap=True
+            )
+        return
+    thresholds = trained.detector.describe()["sections"]
+    normals.sort(key=lambda n: n["score"] / thresholds[n["section"]]["threshold"], reverse=True)
+    out.print("The normals that differ most, to listen to:")
+    for n in normals[:MOST_DIFFERENT]:
+        mark = "above the threshold" if n["anomalous"] else ""
+        out.print(f"  {n['score']:8.4g}  {n['file']}  {mark}", markup=False, soft_wrap=True)
+    left_out = [word for n in normals[:MOST_DIFFERENT] for word in ("--exclude", n["path"])]
+    out.print("If they are not normal, leave them out:", markup=False)
+    command = shell("asd", "train", "-c", folder / "config.toml", "--runs", folder.parent, "--name", folder.name)
+    out.print(f"  {command} --overwrite {shell(*left_out)}", markup=False, soft_wrap=True)
+
+
+def _score_command(folder: Path, catalog: Catalog, settings: Config) -> str:
+    wanted = settings.data.ids or None
+    if catalog.select(settings.data.machine, wanted, "test"):
+        return shell("asd", "score", folder)
+    return f"{shell('asd', 'score', folder)} NEW_RECORDINGS"
