@@ -5,7 +5,7 @@ use asd_dsp::logmel::{self, Spec};
 use asd_dsp::mel::MelScale;
 use asd_dsp::recording::ReadOptions;
 use numpy::ndarray::Array2;
-use numpy::{IntoPyArray, PyArray2};
+use numpy::{IntoPyArray, PyArray1, PyArray2};
 use pyo3::prelude::*;
 use std::path::PathBuf;
 
@@ -56,6 +56,11 @@ impl LogMel {
         let bank = Array2::from_shape_vec(shape, self.0.bank().dense())
             .map_err(|e| pyo3::exceptions::PyRuntimeError::new_err(e.to_string()))?;
         Ok(bank.into_pyarray(py))
+    }
+
+    /// Where each band's triangle peaks, Hz, float64 (n_mels,).
+    fn centres<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
+        PyArray1::from_slice(py, self.0.bank().centres())
     }
 
     /// Log-mels of waves (B, N), float32 or int16, into out (B, F, T) float32.
