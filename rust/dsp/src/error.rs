@@ -67,6 +67,8 @@ pub enum Remedy {
     /// Damaged on the way, or never finished.
     CopyAgain,
     /// No audio at all.
+    LookInside,
+    /// Sound, but unusable.
     LeaveOut,
     /// The rate lies below the detector's.
     AllowUpsampling,
@@ -129,7 +131,8 @@ impl Remedy {
                 quoted(&converted(path))
             ),
             Self::CopyAgain => format!("copy or record it again, or leave it out: {file}"),
-            Self::LeaveOut => format!("look at it, and leave it out: file {file}"),
+            Self::LookInside => format!("see what it is, and leave it out: file {file}"),
+            Self::LeaveOut => format!("leave it out: {file}"),
             Self::AllowUpsampling => {
                 "read it all the same, without its missing upper band: --allow-upsampling"
                     .to_owned()
