@@ -68,9 +68,7 @@ def _on_sigterm(_number: int, _frame: FrameType | None) -> None:
 def _from_os(error: OSError) -> DataError:
     """Disk full, no permission, read-only file system: the path and what the system said."""
     path = error.filename or "a file"
-    return DataError(
-        f"{path}: {error.strerror or error}", "Free space or choose a folder that you may write to."
-    )
+    return DataError(f"{path}: {error.strerror or error}", "Free space or choose a folder that you may write to.")
 
 
 def _report(error: AsdError) -> int:

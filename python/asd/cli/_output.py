@@ -21,8 +21,8 @@ T = TypeVar("T")
 console = Console(stderr=True, highlight=False)
 """Progress, notes, hints."""
 
-out = Console(highlight=False)
-"""Results."""
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+"""Results. Into a file or a pipe they are as wide as tables need."""
 
 
 def say(text: str, style: str = "") -> None:

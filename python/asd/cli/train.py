@@ -99,7 +99,7 @@ def train(
     if json:
         print_json({"run": str(folder), **trained.detector.describe()})
     else:
-        _show(trained, catalog, folder)
+        _show(trained, settings, folder)
     next_step(_score_command(folder, catalog, settings))
 
 
@@ -194,17 +194,17 @@ def _show_plan(settings: Config, clips: list[Clip], sections: list[str], folder:
     )
 
 
-def _show(trained: Trained, catalog: Catalog, folder: Path) -> None:
+def _show(trained: Trained, settings: Config, folder: Path) -> None:
     detector, table = trained.detector, trained.table
-    out.print(_sections_table(trained, catalog))
+    out.print(_sections_table(trained))
     for skipped in table.skipped:
         say(f"not read: {skipped.path}: {skipped.reason}", "yellow")
     _show_alarms(detector, table.read[0].health.seconds)
-    _show_most_different(trained, folder)
+    _show_most_different(trained, settings, folder)
     say(f"Detector: {folder}")
 
 
-def _sections_table(trained: Trained, catalog: Catalog) -> Table:
+def _sections_table(trained: Trained) -> Table:
     from rich.table import Table
 
     detector = trained.detector
@@ -245,7 +245,7 @@ def _show_alarms(detector: Detector, seconds: float | None) -> None:
         )
 
 
-def _show_most_different(trained: Trained, folder: Path) -> None:
+def _show_most_different(trained: Trained, settings: Config, folder: Path) -> None:
     """Name the normals to listen to, and the command that leaves them out."""
     normals = trained.normals()
     if len(normals) <= MOST_DIFFERENT:
@@ -262,7 +262,8 @@ def _show_most_different(trained: Trained, folder: Path) -> None:
     for n in normals[:MOST_DIFFERENT]:
         mark = "above the threshold" if n["anomalous"] else ""
         out.print(f"  {n['score']:8.4g}  {n['file']}  {mark}", markup=False, soft_wrap=True)
-    left_out = [word for n in normals[:MOST_DIFFERENT] for word in ("--exclude", n["path"])]
+    names = [*settings.data.exclude, *(n["path"] for n in normals[:MOST_DIFFERENT])]
+    left_out = [word for name in names for word in ("--exclude", name)]
     out.print("If they are not normal, leave them out:", markup=False)
     command = shell("asd", "train", "-c", folder / "config.toml", "--runs", folder.parent, "--name", folder.name)
     out.print(f"  {command} --overwrite {shell(*left_out)}", markup=False, soft_wrap=True)

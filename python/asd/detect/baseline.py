@@ -8,6 +8,7 @@ normals. ``baseline-alone`` is a = 0, for a machine without siblings.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cholesky, solve_triangular
 from sklearn.covariance import ledoit_wolf
 
+from asd.detect.blas import one_blas_thread
 from asd.errors import DataError
 
 SIBLINGS = "baseline-siblings"
@@ -109,7 +111,8 @@ class BaselineScorer:
         Raises:
             DataError: the normals of a section do not vary.
         """
-        return cls(name, {s: fit_gaussian(normals, s, siblings=name == SIBLINGS) for s in sections})
+        with one_blas_thread():
+            return cls(name, {s: fit_gaussian(normals, s, siblings=name == SIBLINGS) for s in sections})
 
     def score(self, features_ND: Floats, section: str) -> Floats:
         """Return the anomaly score of each window, (N,); larger is more anomalous."""
@@ -160,20 +163,27 @@ def fit_gaussian(normals: Normals, section: str, siblings: bool) -> Gaussian:
     return Gaussian(means_KD, _cholesky(own_DD, section), weight)
 
 
-def cross_fit(name: str, normals: Normals, section: str) -> Floats:
+def cross_fit(name: str, normals: Normals, section: str, threads: int | None = None) -> Floats:
     """Return the scores of a section's normals, each from a fit that did not see its fold.
 
     Everything is refitted without the fold, the weight a too.
+
+    Args:
+        threads: how many folds are fitted at a time; the result does not depend on it.
 
     Returns:
         (N,) for the rows of `section`, in their order.
     """
     folds_N = normals.folds(section, CROSS_FIT_FOLDS)
     scores_N = np.full(len(folds_N), np.nan)
-    for fold in range(folds_N.max() + 1):
+
+    def score_fold(fold: int) -> None:
         held_N = folds_N == fold
         gaussian = fit_gaussian(normals[~held_N], section, siblings=name == SIBLINGS)
         scores_N[held_N] = gaussian.distances(normals.features_ND[held_N])
+
+    with one_blas_thread(), ThreadPoolExecutor(threads) as pool:
+        list(pool.map(score_fold, range(folds_N.max() + 1)))
     return scores_N[folds_N >= 0]
 
 

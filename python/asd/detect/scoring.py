@@ -9,6 +9,7 @@ from typing import Any
 from asd import features
 from asd.data.catalog import Clip
 from asd.data.health import remarks
+from asd.detect.blas import one_blas_thread
 from asd.detect.detector import Detector, Score
 from asd.detect.records import NearestNormal, record
 from asd.errors import DataError
@@ -70,12 +71,13 @@ def _judge(
     detector: Detector, clip: Clip, recording: features.Recording, nearest: NearestNormal, scored: Scored
 ) -> None:
     """Score one recording with every scorer and note it in `scored`."""
-    score = detector.judge(recording, clip.section)
-    scored.rows.append(_row(clip, score))
-    for name, rows in scored.beside.items():
-        rows.append(_row(clip, detector.judge(recording, clip.section, name)))
-    worst = max(range(len(score.windows)), key=lambda w: score.windows[w][1])
-    file = nearest.find(clip.section, detector.embed(recording)[worst])
+    with one_blas_thread():
+        score = detector.judge(recording, clip.section)
+        scored.rows.append(_row(clip, score))
+        for name, rows in scored.beside.items():
+            rows.append(_row(clip, detector.judge(recording, clip.section, name)))
+        worst = max(range(len(score.windows)), key=lambda w: score.windows[w][1])
+        file = nearest.find(clip.section, detector.embed(recording)[worst])
     scored.records.append(record(clip, score, recording.health, file, score.threshold))
 
 

@@ -18,7 +18,7 @@ from asd.detect.records import record
 from asd.detect.threshold import FEW_NORMALS, FEWEST_NORMALS, Calibration, aggregate
 from asd.errors import DataError
 from asd.events import Caution, Event, Note, Progress
-from asd.features import mel_centres
+from asd.features import available_threads, mel_centres
 from asd.runs import write_jsonl, write_npz, write_text
 from asd.train.environment import environment
 from asd.train.normals import Table, read_normals
@@ -111,11 +111,12 @@ def train_baseline(clips: Sequence[Clip], config: Config, sections: Sequence[str
     scorers = {}
     calibrations = {}
     held_out: dict[str, NDArray[np.float64]] = {}
+    threads = config.threads or available_threads()
     steps = len(names) * len(sections)
     for name in names:
         scorers[name] = BaselineScorer.fit(name, table.rows, sections)
         for section in sections:
-            scores_N = cross_fit(name, table.rows, section)
+            scores_N = cross_fit(name, table.rows, section, threads)
             calibrations[name, section] = _calibrate(table, section, scores_N, config)
             if name == names[0]:
                 held_out[section] = scores_N
