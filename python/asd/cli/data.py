@@ -151,7 +151,7 @@ def _columns(s: Stock) -> dict[str, str]:
         "unknown": str(s.test_unknown),
         "kHz": ", ".join(f"{rate / 1000:g}" for rate in s.rates) or "–",
         "channels": ", ".join(map(str, s.channels)) or "–",
-        "hours": f"{s.seconds / 3600:.2f}" if s.rates else "–",
+        "hours": f"{s.seconds / 3600:.3g}" if s.rates else "–",
         "log-mels": str(s.logmels),
     }
 
@@ -161,7 +161,7 @@ def _total(catalog: Catalog, stocks: Sequence[Stock]) -> str:
     parts = [
         _count(len(catalog.layouts), "machine"),
         _count(len(catalog.clips), "recording"),
-        *([f"{hours:.2f} hours"] if hours else []),
+        *([f"{hours:.3g} hours"] if hours else []),
         f"layout {', '.join(sorted(set(catalog.layouts.values())))}",
     ]
     return ", ".join(parts)
@@ -189,7 +189,7 @@ def _show_report(report: VerifyReport) -> None:
     seconds = report.seconds
     out.print(f"{_count(len(report.checked), 'recording')} read")
     if seconds:
-        out.print(f"  hours     {sum(seconds) / 3600:.2f}")
+        out.print(f"  hours     {sum(seconds) / 3600:.3g}")
         out.print(f"  length    {seconds[0]:.3g} to {seconds[-1]:.3g} s, half of them up to {_median(seconds):.3g} s")
     if report.rates:
         out.print("  rate      " + ", ".join(f"{rate / 1000:g} kHz: {n}" for rate, n in report.rates.items()))

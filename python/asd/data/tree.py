@@ -89,7 +89,8 @@ def read_tree(root: Path) -> Tree:
                 files.append(entry.name)
             elif suffix in OTHER_AUDIO_SUFFIXES:
                 others[suffix] += 1
-                an_other = an_other or "/".join((*parts, entry.name))
+                other = "/".join((*parts, entry.name))
+                an_other = min(an_other or other, other)
         if files:
             _must_be_text(path, files)
             folders.append(Folder(parts, tuple(files)))
