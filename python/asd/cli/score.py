@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as jsonlib
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -80,7 +80,7 @@ def _given(detector: Detector, paths: list[Path], section: str, run: Run) -> lis
     if section and section not in detector.sections:
         raise UsageError(f"{run.path} knows no section {section!r}", f"It knows {', '.join(detector.sections)}.")
     stored = run.config()["data"]
-    root = Path(stored.get("normal") or stored["root"])
+    root = _root(stored)
     clips: dict[Path, Clip] = {}
     for path in paths:
         for clip in open_folder(path, for_scoring=True).clips:
@@ -88,6 +88,14 @@ def _given(detector: Detector, paths: list[Path], section: str, run: Run) -> lis
             own = section or detector.section_for(clip.path)
             clips[clip.path] = replace(clip, machine=detector.machine, section=own, name=name)
     return list(clips.values())
+
+
+def _root(stored: dict[str, Any]) -> Path:
+    """Return the folder that the names of the training recordings are relative to."""
+    if stored.get("root"):
+        return Path(stored["root"])
+    normal = Path(stored["normal"])
+    return normal if normal.is_dir() else normal.parent
 
 
 def _score(run: Run, detector: Detector, clips: list[Clip], skip_bad: bool, threads: int | None) -> Scored:

@@ -19,6 +19,9 @@ FEW_NORMALS = 50
 
 SIMULATED_RECORDINGS = 4_000
 
+NO_SPREAD = 1e-6
+"""Relative range of scores below which they are one score."""
+
 Floats = NDArray[np.float64]
 
 
@@ -71,8 +74,11 @@ class Calibration:
         rank = ceil((len(scores_B) + 1) * (1 - self.rate))
         if rank <= len(scores_B):
             return float(np.sort(scores_B)[rank - 1])
+        highest = float(scores_B.max())
+        if scores_B.min() <= 0 or np.ptp(scores_B) < NO_SPREAD * highest:
+            return highest  # no gamma distribution fits zeros, or scores that are all alike
         shape, _, scale = stats.gamma.fit(scores_B, floc=0)
-        return max(float(stats.gamma.ppf(1 - self.rate, shape, scale=scale)), float(scores_B.max()))
+        return max(float(stats.gamma.ppf(1 - self.rate, shape, scale=scale)), highest)
 
     @cached_property
     def interval(self) -> tuple[float, float]:

@@ -1,0 +1,81 @@
+"""Thresholds: the promised rate of false alarms, also for long recordings, and honest intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from asd.detect.threshold import Calibration, aggregate
+
+
+def singles(scores: np.ndarray, rate: float = 0.01) -> Calibration:
+    return Calibration([np.array([s]) for s in scores], rate, "top")
+
+
+def test_aggregate() -> None:
+    scores_W = np.arange(1.0, 41.0)
+    assert aggregate(scores_W, "max") == 40
+    assert aggregate(scores_W, "mean") == 20.5
+    assert aggregate(scores_W, "top") == 39.5  # the highest 2 of 40
+    assert aggregate(scores_W[:3], "top") == 3
+
+
+def test_threshold_is_the_conformal_order_statistic() -> None:
+    calibration = singles(np.arange(1.0, 200.0), rate=0.05)
+    assert calibration.threshold() == 190  # ceil(200 · 0.95)
+
+
+def test_rate_holds_on_average_over_exchangeable_normals() -> None:
+    rng = np.random.default_rng(0)
+    rates = []
+    for _ in range(400):
+        threshold = singles(rng.gamma(9, size=120), rate=0.05).threshold()
+        rates.append(stats.gamma(9).sf(threshold))
+    assert 0.03 < np.mean(rates) <= 0.05 + 0.005
+
+
+def test_few_normals_are_extrapolated_and_never_below_the_highest() -> None:
+    scores = np.random.default_rng(1).gamma(20, size=30)
+    calibration = singles(scores, rate=0.01)
+    shape, _, scale = stats.gamma.fit(scores, floc=0)
+    assert calibration.threshold() == max(stats.gamma.ppf(0.99, shape, scale=scale), scores.max())
+    spiked = singles(np.append(scores, 1_000.0), rate=0.01)
+    assert spiked.threshold() >= 1_000.0
+
+
+def test_interval_is_clopper_pearson() -> None:
+    calibration = singles(np.arange(1.0, 201.0), rate=0.05)
+    above = sum(s > calibration.threshold() for s in range(1, 201))
+    expected = stats.beta.ppf([0.025, 0.975], [above, above + 1], [201 - above, 200 - above])
+    assert calibration.interval == pytest.approx(tuple(expected))
+
+
+def test_long_recordings_have_a_higher_threshold_with_the_same_rate() -> None:
+    rng = np.random.default_rng(2)
+    calibration = singles(rng.gamma(20, size=2_000), rate=0.02)
+    longer = calibration.threshold(40)
+    simulated = [aggregate(rng.gamma(20, size=40), "top") for _ in range(4_000)]
+    assert longer > calibration.threshold(1)
+    assert np.mean(np.array(simulated) > longer) == pytest.approx(0.02, abs=0.015)
+
+
+def test_recordings_of_the_same_length_are_compared_directly() -> None:
+    rng = np.random.default_rng(3)
+    scores = [rng.gamma(20, size=7) for _ in range(120)]
+    calibration = Calibration(scores, 0.05, "max")
+    assert calibration.threshold(7) == np.sort([s.max() for s in scores])[int(np.ceil(121 * 0.95)) - 1]
+
+
+def test_threshold_is_the_same_every_time() -> None:
+    calibration = singles(np.random.default_rng(4).gamma(20, size=50))
+    assert calibration.threshold(12) == calibration.threshold(12)
+
+
+@given(st.lists(st.floats(0.01, 1e6), min_size=3, max_size=300), st.sampled_from([0.001, 0.01, 0.1, 0.3]))
+def test_threshold_is_finite_and_not_below_the_median(scores: list[float], rate: float) -> None:
+    threshold = singles(np.array(scores), rate).threshold()
+    assert np.isfinite(threshold)
+    assert threshold >= np.sort(scores)[(len(scores) - 1) // 2]
