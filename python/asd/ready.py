@@ -55,7 +55,7 @@ def _load(path: Path) -> NDArray[Any]:
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}", "Check the path.") from None
-    except (ValueError, EOFError, TypeError, OverflowError, SyntaxError, MemoryError) as error:
+    except Exception as error:  # a damaged header brings out whatever numpy's parser stumbles over
         first_line = str(error).partition("\n")[0]
         raise DataError(f"{path}: no .npy matrix ({first_line})", "Write it again with numpy.save.") from None
     if not isinstance(stored, np.ndarray):
