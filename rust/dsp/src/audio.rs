@@ -63,11 +63,7 @@ impl Audio {
     #[must_use]
     pub fn into_channel(mut self, index: usize) -> Vec<f32> {
         let frames = self.frames();
-        assert!(
-            index < self.channels,
-            "channel {index} of {}",
-            self.channels
-        );
+        assert!(index < self.channels, "channel {index} of {}", self.channels);
         self.samples.truncate((index + 1) * frames);
         self.samples.drain(..index * frames);
         self.samples
@@ -103,9 +99,7 @@ pub(crate) fn check_header(rate: u32, channels: usize) -> Result<()> {
         )));
     }
     if rate == 0 || rate > MAX_RATE {
-        return Err(Error::Header(format!(
-            "the header says {rate} Hz; 1 to {MAX_RATE} Hz are possible"
-        )));
+        return Err(Error::Header(format!("the header says {rate} Hz; 1 to {MAX_RATE} Hz are possible")));
     }
     Ok(())
 }
@@ -128,12 +122,7 @@ impl Kind {
     fn of(bytes: &[u8]) -> Self {
         let starts = |magic: &[u8]| bytes.starts_with(magic);
         let id3 = id3_length(bytes);
-        if starts(b"fLaC")
-            || (id3 > 0
-                && bytes
-                    .get(id3..)
-                    .is_some_and(|rest| rest.starts_with(b"fLaC")))
-        {
+        if starts(b"fLaC") || (id3 > 0 && bytes.get(id3..).is_some_and(|rest| rest.starts_with(b"fLaC"))) {
             return Self::Flac { start: id3 };
         }
         if (starts(b"RIFF") || starts(b"RF64") || starts(b"BW64"))
@@ -141,9 +130,7 @@ impl Kind {
         {
             return Self::Wav;
         }
-        let foreign = FOREIGN_AUDIO
-            .iter()
-            .find(|(at, magic, _)| holds(bytes, *at, magic));
+        let foreign = FOREIGN_AUDIO.iter().find(|(at, magic, _)| holds(bytes, *at, magic));
         let (what, remedy) = if bytes.is_empty() {
             ("it is empty: 0 bytes".to_owned(), Remedy::CopyAgain)
         } else if id3 > 0 {
@@ -151,20 +138,11 @@ impl Kind {
         } else if let Some((_, _, name)) = foreign {
             (audio(name), Remedy::Convert)
         } else if let Some((_, name)) = NO_AUDIO.iter().find(|(magic, _)| starts(magic)) {
-            (
-                format!("it is no audio: it looks like {name}"),
-                Remedy::LookInside,
-            )
+            (format!("it is no audio: it looks like {name}"), Remedy::LookInside)
         } else if is_text(bytes) {
-            (
-                "it is no audio: it looks like text".to_owned(),
-                Remedy::LookInside,
-            )
+            ("it is no audio: it looks like text".to_owned(), Remedy::LookInside)
         } else {
-            (
-                "it is no audio that is known: neither WAV nor FLAC".to_owned(),
-                Remedy::LookInside,
-            )
+            ("it is no audio that is known: neither WAV nor FLAC".to_owned(), Remedy::LookInside)
         };
         Self::Other { what, remedy }
     }
@@ -192,31 +170,21 @@ const FOREIGN_AUDIO: [(usize, &[u8], &str); 19] = [
     (0, b".snd", "an AU file"),
     (0, b"caff", "a CAF file"),
     (0, b"\x1A\x45\xDF\xA3", "a Matroska or WebM file"),
-    (
-        0,
-        b"\x30\x26\xB2\x75\x8E\x66\xCF\x11",
-        "a Windows Media file",
-    ),
+    (0, b"\x30\x26\xB2\x75\x8E\x66\xCF\x11", "a Windows Media file"),
     (0, b"wvpk", "a WavPack file"),
     (0, b"#!AMR", "an AMR file"),
 ];
 
 /// Files that end up among recordings: mark, what it is.
 const NO_AUDIO: [(&[u8], &str); 8] = [
-    (
-        b"\x93NUMPY",
-        "a NumPy array (as a log-mel its name must end in .npy)",
-    ),
+    (b"\x93NUMPY", "a NumPy array (as a log-mel its name must end in .npy)"),
     (b"PK\x03\x04", "a zip archive: unpack it"),
     (b"\x1F\x8B", "a gzip archive: unpack it"),
     (b"7z\xBC\xAF\x27\x1C", "a 7z archive: unpack it"),
     (b"%PDF", "a PDF document"),
     (b"<!DOCTYPE", "a web page: the download went wrong"),
     (b"<html", "a web page: the download went wrong"),
-    (
-        b"version https://git-lfs",
-        "a Git LFS pointer: fetch the file itself with git lfs pull",
-    ),
+    (b"version https://git-lfs", "a Git LFS pointer: fetch the file itself with git lfs pull"),
 ];
 
 fn holds(bytes: &[u8], at: usize, magic: &[u8]) -> bool {
@@ -225,15 +193,10 @@ fn holds(bytes: &[u8], at: usize, magic: &[u8]) -> bool {
 
 /// Length of the ID3v2 tag at the start, 0 without one.
 fn id3_length(bytes: &[u8]) -> usize {
-    let Some(header) = bytes
-        .first_chunk::<10>()
-        .filter(|header| header.starts_with(b"ID3"))
-    else {
+    let Some(header) = bytes.first_chunk::<10>().filter(|header| header.starts_with(b"ID3")) else {
         return 0;
     };
-    let size = header[6..]
-        .iter()
-        .fold(0, |size, byte| size << 7 | usize::from(byte & 0x7F));
+    let size = header[6..].iter().fold(0, |size, byte| size << 7 | usize::from(byte & 0x7F));
     let footer = if header[5] & 0x10 == 0 { 0 } else { 10 };
     10 + size + footer
 }

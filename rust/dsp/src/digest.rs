@@ -15,12 +15,7 @@ pub fn xxh64(samples: &[f32]) -> u64 {
     let mut hash = if stripes.is_empty() {
         PRIME_5
     } else {
-        let mut lanes = [
-            PRIME_1.wrapping_add(PRIME_2),
-            PRIME_2,
-            0,
-            PRIME_1.wrapping_neg(),
-        ];
+        let mut lanes = [PRIME_1.wrapping_add(PRIME_2), PRIME_2, 0, PRIME_1.wrapping_neg()];
         for stripe in stripes {
             for (lane, pair) in lanes.iter_mut().zip(stripe.as_chunks::<2>().0) {
                 *lane = round(*lane, word(*pair));
@@ -31,17 +26,11 @@ pub fn xxh64(samples: &[f32]) -> u64 {
     hash = hash.wrapping_add(4 * samples.len() as u64);
     let (pairs, last) = tail.as_chunks::<2>();
     for &pair in pairs {
-        hash = (hash ^ round(0, word(pair)))
-            .rotate_left(27)
-            .wrapping_mul(PRIME_1)
-            .wrapping_add(PRIME_4);
+        hash = (hash ^ round(0, word(pair))).rotate_left(27).wrapping_mul(PRIME_1).wrapping_add(PRIME_4);
     }
     for sample in last {
         hash ^= u64::from(sample.to_bits()).wrapping_mul(PRIME_1);
-        hash = hash
-            .rotate_left(23)
-            .wrapping_mul(PRIME_2)
-            .wrapping_add(PRIME_3);
+        hash = hash.rotate_left(23).wrapping_mul(PRIME_2).wrapping_add(PRIME_3);
     }
     avalanche(hash)
 }
@@ -51,22 +40,16 @@ fn word([low, high]: [f32; 2]) -> u64 {
 }
 
 fn round(lane: u64, input: u64) -> u64 {
-    lane.wrapping_add(input.wrapping_mul(PRIME_2))
-        .rotate_left(31)
-        .wrapping_mul(PRIME_1)
+    lane.wrapping_add(input.wrapping_mul(PRIME_2)).rotate_left(31).wrapping_mul(PRIME_1)
 }
 
 fn merged(lanes: [u64; 4]) -> u64 {
     let mut hash = lanes
         .iter()
         .zip([1, 7, 12, 18])
-        .fold(0_u64, |sum, (lane, bits)| {
-            sum.wrapping_add(lane.rotate_left(bits))
-        });
+        .fold(0_u64, |sum, (lane, bits)| sum.wrapping_add(lane.rotate_left(bits)));
     for lane in lanes {
-        hash = (hash ^ round(0, lane))
-            .wrapping_mul(PRIME_1)
-            .wrapping_add(PRIME_4);
+        hash = (hash ^ round(0, lane)).wrapping_mul(PRIME_1).wrapping_add(PRIME_4);
     }
     hash
 }
@@ -86,12 +69,7 @@ mod tests {
     fn equals_the_reference_implementation() {
         let samples = |n: usize| -> Vec<f32> {
             let bytes: Vec<u8> = (0..4 * n).map(|i| i as u8).collect();
-            bytes
-                .as_chunks::<4>()
-                .0
-                .iter()
-                .map(|&b| f32::from_le_bytes(b))
-                .collect()
+            bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect()
         };
         for (n, digest) in REFERENCE {
             assert_eq!(xxh64(&samples(n)), digest, "{n} samples");

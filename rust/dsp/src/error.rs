@@ -78,33 +78,24 @@ pub enum Remedy {
 
 impl Error {
     pub(crate) fn io(reason: impl Into<String>, remedy: Remedy) -> Self {
-        Self::Io {
-            reason: reason.into(),
-            remedy,
-        }
+        Self::Io { reason: reason.into(), remedy }
     }
 
     pub(crate) fn format(reason: impl Into<String>, remedy: Remedy) -> Self {
-        Self::Format {
-            reason: reason.into(),
-            remedy,
-        }
+        Self::Format { reason: reason.into(), remedy }
     }
 
     pub(crate) fn content(reason: impl Into<String>, remedy: Remedy) -> Self {
-        Self::Content {
-            reason: reason.into(),
-            remedy,
-        }
+        Self::Content { reason: reason.into(), remedy }
     }
 
     /// What to do about it, for the file at `path`; empty where the file is not to blame.
     #[must_use]
     pub fn hint(&self, path: &Path) -> String {
         match self {
-            Self::Io { remedy, .. }
-            | Self::Format { remedy, .. }
-            | Self::Content { remedy, .. } => remedy.in_words(path),
+            Self::Io { remedy, .. } | Self::Format { remedy, .. } | Self::Content { remedy, .. } => {
+                remedy.in_words(path)
+            }
             Self::Header(_) => Remedy::CopyAgain.in_words(path),
             Self::Argument(_) | Self::NonFinite { .. } | Self::Interrupted => String::new(),
         }
@@ -115,27 +106,20 @@ impl Remedy {
     fn in_words(self, path: &Path) -> String {
         let file = quoted(path);
         match self {
-            Self::CheckPath => match path
-                .parent()
-                .filter(|folder| !folder.as_os_str().is_empty())
-            {
+            Self::CheckPath => match path.ancestors().skip(1).find(|folder| folder.is_dir()) {
                 Some(folder) => format!("see what is there: ls {}", quoted(folder)),
                 None => "see what is there: ls".to_owned(),
             },
-            Self::NameFiles => {
-                format!("name the recordings in it: {}", quoted(&path.join("*.wav")))
-            }
+            Self::NameFiles => format!("name the recordings in it: {file}/*.wav"),
             Self::GrantAccess => format!("allow reading it: chmod u+r {file}"),
-            Self::Convert => format!(
-                "convert it: ffmpeg -i {file} -ac 1 -ar 16000 {}",
-                quoted(&converted(path))
-            ),
+            Self::Convert => {
+                format!("convert it: ffmpeg -i {file} -ac 1 -ar 16000 {}", quoted(&converted(path)))
+            }
             Self::CopyAgain => format!("copy or record it again, or leave it out: {file}"),
             Self::LookInside => format!("see what it is, and leave it out: file {file}"),
             Self::LeaveOut => format!("leave it out: {file}"),
             Self::AllowUpsampling => {
-                "read it all the same, without its missing upper band: --allow-upsampling"
-                    .to_owned()
+                "read it all the same, without its missing upper band: --allow-upsampling".to_owned()
             }
             Self::ChooseChannel(channels) => match channels {
                 1 => "take the only one: channel 0".to_owned(),
@@ -147,9 +131,7 @@ impl Remedy {
 
 /// Where the WAV made of `path` goes: beside it, never onto it.
 fn converted(path: &Path) -> std::path::PathBuf {
-    let is_wav = path
-        .extension()
-        .is_some_and(|suffix| suffix.eq_ignore_ascii_case("wav"));
+    let is_wav = path.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("wav"));
     if !is_wav {
         return path.with_extension("wav");
     }

@@ -25,7 +25,7 @@ const HEAD: usize = 4 + 4 + 34;
 /// [`Error::Header`] where the header is cut off or cannot be true; [`Error::Content`] where a frame is damaged
 /// (each carries a checksum), the stream is empty, or it does not hold as many samples as its header says.
 pub fn decode(bytes: &[u8]) -> Result<Audio> {
-    let (head, frames) = split(bytes)?;
+    let (head, frames) = split(without_id3v1(bytes))?;
     if frames.is_empty() {
         return Err(Error::content(
             "it holds no samples: the FLAC file ends after its header",
@@ -33,33 +33,29 @@ pub fn decode(bytes: &[u8]) -> Result<Audio> {
         ));
     }
     // The library must not bring a whole run down with one hostile file.
-    panic::catch_unwind(|| decode_frames(head, frames)).unwrap_or_else(|_| {
-        Err(Error::Header(
-            "the FLAC stream is damaged beyond reading".to_owned(),
-        ))
-    })
+    panic::catch_unwind(|| decode_frames(head, frames))
+        .unwrap_or_else(|_| Err(Error::Header("the FLAC stream is damaged beyond reading".to_owned())))
+}
+
+/// The 128 bytes of an ID3v1 tag at the end would pass for a part of the last frame.
+fn without_id3v1(bytes: &[u8]) -> &[u8] {
+    match bytes.split_last_chunk::<128>() {
+        Some((before, tag)) if tag.starts_with(b"TAG") => before,
+        _ => bytes,
+    }
 }
 
 /// The STREAMINFO block as the only one of its file, and the frames behind all blocks: pictures, tags and seek
 /// tables, whole or damaged, are none of our business.
 fn split(bytes: &[u8]) -> Result<([u8; HEAD], &[u8])> {
     const LAST: u8 = 0x80;
-    let cut_off = || {
-        Error::Header(format!(
-            "the FLAC header is cut off: the file ends after {} bytes",
-            bytes.len()
-        ))
-    };
+    let cut_off =
+        || Error::Header(format!("the FLAC header is cut off: the file ends after {} bytes", bytes.len()));
     let mut head = *bytes.first_chunk::<HEAD>().ok_or_else(cut_off)?;
     let mut at = 4;
     loop {
-        let [kind, size @ ..] = *bytes
-            .get(at..)
-            .and_then(<[u8]>::first_chunk::<4>)
-            .ok_or_else(cut_off)?;
-        at += 4 + size
-            .iter()
-            .fold(0, |size, &byte| size << 8 | usize::from(byte));
+        let [kind, size @ ..] = *bytes.get(at..).and_then(<[u8]>::first_chunk::<4>).ok_or_else(cut_off)?;
+        at += 4 + size.iter().fold(0, |size, &byte| size << 8 | usize::from(byte));
         if kind & LAST != 0 {
             break;
         }
@@ -71,8 +67,7 @@ fn split(bytes: &[u8]) -> Result<([u8; HEAD], &[u8])> {
 fn decode_frames(head: [u8; HEAD], frames: &[u8]) -> Result<Audio> {
     let source = ReadOnlySource::new(Cursor::new(head).chain(frames));
     let stream = MediaSourceStream::new(Box::new(source), Default::default());
-    let mut reader =
-        FlacReader::try_new(stream, FormatOptions::default()).map_err(broken_header)?;
+    let mut reader = FlacReader::try_new(stream, FormatOptions::default()).map_err(broken_header)?;
     let (parameters, total) = match reader.tracks() {
         [track] => (track.codec_params.clone(), track.num_frames),
         _ => (None, None),
@@ -81,29 +76,12 @@ fn decode_frames(head: [u8; HEAD], frames: &[u8]) -> Result<Audio> {
         return Err(Error::Header("the FLAC file has no audio track".to_owned()));
     };
     let rate = parameters.sample_rate.unwrap_or(0);
-    let channels = parameters
-        .channels
-        .as_ref()
-        .map_or(0, |channels| channels.count());
+    let channels = parameters.channels.as_ref().map_or(0, |channels| channels.count());
     check_header(rate, channels)?;
-    let mut decoder = FlacDecoder::try_new(&parameters, &AudioDecoderOptions::default())
-        .map_err(broken_header)?;
-    let planes = planes(
-        &mut reader,
-        &mut decoder,
-        Promise {
-            rate,
-            channels,
-            total,
-            bytes: frames.len(),
-        },
-    )?;
-    Ok(Audio {
-        rate,
-        channels,
-        samples: planes.concat(),
-        truncated: false,
-    })
+    let mut decoder =
+        FlacDecoder::try_new(&parameters, &AudioDecoderOptions::default()).map_err(broken_header)?;
+    let planes = planes(&mut reader, &mut decoder, Promise { rate, channels, total, bytes: frames.len() })?;
+    Ok(Audio { rate, channels, samples: planes.concat(), truncated: false })
 }
 
 /// What the stream must hold.
@@ -117,24 +95,15 @@ struct Promise {
 }
 
 /// The samples of each channel, every frame accounted for.
-fn planes(
-    reader: &mut FlacReader<'_>,
-    decoder: &mut FlacDecoder,
-    promise: Promise,
-) -> Result<Vec<Vec<f32>>> {
+fn planes(reader: &mut FlacReader<'_>, decoder: &mut FlacDecoder, promise: Promise) -> Result<Vec<Vec<f32>>> {
     // A header may promise terabytes: reserve what a file of this size usually holds, at most.
     let usual = 16 * promise.bytes / promise.channels;
-    let reserve = promise.total.map_or(0, |total| {
-        usize::try_from(total).unwrap_or(usize::MAX).min(usual)
-    });
+    let reserve = promise.total.map_or(0, |total| usize::try_from(total).unwrap_or(usize::MAX).min(usual));
     let mut planes = vec![Vec::with_capacity(reserve); promise.channels];
     let (mut done, mut bytes) = (0_u64, 0_usize);
     let seconds = |samples: u64| samples as f64 / f64::from(promise.rate);
     let damaged = |done: u64| {
-        Error::content(
-            format!("the FLAC stream is damaged at {:.2} s", seconds(done)),
-            Remedy::CopyAgain,
-        )
+        Error::content(format!("the FLAC stream is damaged at {:.2} s", seconds(done)), Remedy::CopyAgain)
     };
     loop {
         let packet = match reader.next_packet() {
@@ -152,11 +121,7 @@ fn planes(
         for (channel, plane) in planes.iter_mut().enumerate() {
             let samples = frame.plane(channel).ok_or_else(|| damaged(done))?;
             // Every width is shifted up to 32 bits, so one scale serves all, exactly up to 24 bits.
-            plane.extend(
-                samples
-                    .iter()
-                    .map(|&sample| sample as f32 / 2_147_483_648.0),
-            );
+            plane.extend(samples.iter().map(|&sample| sample as f32 / 2_147_483_648.0));
         }
         done += frame.frames() as u64;
         bytes += packet.data.len();
@@ -164,9 +129,8 @@ fn planes(
     match promise.total {
         Some(total) if done != total => {
             let (there, said) = (seconds(done), seconds(total));
-            let reason = format!(
-                "the FLAC stream is damaged or ends at {there:.2} s; its header says {said:.2} s"
-            );
+            let reason =
+                format!("the FLAC stream is damaged or ends at {there:.2} s; its header says {said:.2} s");
             Err(Error::content(reason, Remedy::CopyAgain))
         }
         None if bytes < promise.bytes => Err(damaged(done)),

@@ -59,9 +59,7 @@ pub struct Windows {
 impl Windows {
     /// The windows, in order, `clip` samples each.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[f32]> {
-        self.starts
-            .iter()
-            .map(|&start| &self.samples[start..start + self.clip])
+        self.starts.iter().map(|&start| &self.samples[start..start + self.clip])
     }
 
     /// Cuts a recording into windows of `clip` samples.
@@ -73,9 +71,7 @@ impl Windows {
     /// [`Error::Argument`] for windows of no length.
     pub fn cut(mut samples: Vec<f32>, clip: usize) -> Result<Self> {
         if clip == 0 || samples.is_empty() {
-            return Err(Error::Argument(
-                "windows need a length, and samples to fill them".to_owned(),
-            ));
+            return Err(Error::Argument("windows need a length, and samples to fill them".to_owned()));
         }
         let length = samples.len();
         if length <= clip.saturating_add(clip / 2) {
@@ -83,20 +79,12 @@ impl Windows {
             while samples.len() < clip {
                 samples.extend_from_within(..length.min(clip - samples.len()));
             }
-            return Ok(Self {
-                samples,
-                starts: vec![0],
-                clip,
-            });
+            return Ok(Self { samples, starts: vec![0], clip });
         }
         let last = length - clip;
         let mut starts: Vec<usize> = (0..last).step_by((clip / 2).max(1)).collect();
         starts.push(last);
-        Ok(Self {
-            samples,
-            starts,
-            clip,
-        })
+        Ok(Self { samples, starts, clip })
     }
 }
 
@@ -115,15 +103,11 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<(Windows, Health)> {
     let samples = if rate == wanted {
         wave
     } else {
-        resample(&wave, rate, wanted)
-            .map_err(|error| Error::content(error.to_string(), Remedy::LeaveOut))?
+        resample(&wave, rate, wanted).map_err(|error| Error::content(error.to_string(), Remedy::LeaveOut))?
     };
     if samples.len() < options.n_fft.max(1) {
         let needed = options.n_fft as f64 / f64::from(wanted);
-        let reason = format!(
-            "it lasts {:.3} s, and at least {needed:.3} s are needed",
-            health.seconds
-        );
+        let reason = format!("it lasts {:.3} s, and at least {needed:.3} s are needed", health.seconds);
         return Err(Error::content(reason, Remedy::LeaveOut));
     }
     Ok((Windows::cut(samples, options.clip_samples)?, health))
@@ -142,17 +126,12 @@ pub fn scan(path: &Path, channel: Option<usize>) -> Result<Health> {
 /// # Errors
 /// [`Error::Io`], [`Error::Format`], [`Error::Header`], or [`Error::Content`] where it holds no samples.
 pub fn decode(path: &Path) -> Result<Audio> {
-    let kind = fs::metadata(path)
-        .map_err(|error| refused(&error))?
-        .file_type();
+    let kind = fs::metadata(path).map_err(|error| refused(&error))?.file_type();
     if kind.is_dir() {
         return Err(Error::io("it is a folder", Remedy::NameFiles));
     }
     if !kind.is_file() {
-        return Err(Error::io(
-            "it is no file but a device or a pipe",
-            Remedy::LeaveOut,
-        ));
+        return Err(Error::io("it is no file but a device or a pipe", Remedy::LeaveOut));
     }
     Audio::decode(&fs::read(path).map_err(|error| refused(&error))?)
 }
@@ -163,9 +142,7 @@ fn refused(error: &io::Error) -> Error {
         ErrorKind::NotFound | ErrorKind::NotADirectory => {
             Error::io("there is no such file", Remedy::CheckPath)
         }
-        ErrorKind::PermissionDenied => {
-            Error::io("you are not allowed to read it", Remedy::GrantAccess)
-        }
+        ErrorKind::PermissionDenied => Error::io("you are not allowed to read it", Remedy::GrantAccess),
         _ => Error::io(format!("it cannot be read: {error}"), Remedy::CopyAgain),
     }
 }
@@ -175,8 +152,7 @@ fn listen(audio: Audio, channel: Option<usize>) -> Result<(Vec<f32>, Health)> {
     let (rate, channels, truncated) = (audio.rate, audio.channels, audio.truncated);
     if let Some(channel) = channel.filter(|&channel| channel >= channels) {
         let plural = if channels == 1 { "" } else { "s" };
-        let reason =
-            format!("it has no channel {channel}: {channels} channel{plural}, counted from 0");
+        let reason = format!("it has no channel {channel}: {channels} channel{plural}, counted from 0");
         return Err(Error::content(reason, Remedy::ChooseChannel(channels)));
     }
     let digest = audio.digest();
@@ -219,8 +195,7 @@ impl Level {
         const FULL_SCALE: u32 = (1.0 - 1.0 / 32_768.0_f32).to_bits();
         let (mut peak, mut energy, mut clipped) = (0, 0.0, 0);
         for block in wave.chunks(4096) {
-            let (mut peaks, mut counts, mut sums) =
-                ([0_u32; LANES], [0_u32; LANES], [0.0_f64; LANES]);
+            let (mut peaks, mut counts, mut sums) = ([0_u32; LANES], [0_u32; LANES], [0.0_f64; LANES]);
             let (stripes, rest) = block.as_chunks::<LANES>();
             let mut last = [0.0; LANES];
             last[..rest.len()].copy_from_slice(rest);
@@ -258,9 +233,20 @@ impl Level {
             x => format!("{x:e}, where 1 is full scale"),
         };
         let second = at as f64 / f64::from(rate);
-        Err(Error::content(
-            format!("its sample at {second:.3} s is {what}"),
-            Remedy::LeaveOut,
-        ))
+        Err(Error::content(format!("its sample at {second:.3} s is {what}"), Remedy::LeaveOut))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_in_plain_words() {
+        let denied = refused(&ErrorKind::PermissionDenied.into());
+        assert_eq!(denied.to_string(), "you are not allowed to read it");
+        assert_eq!(denied.hint(Path::new("a b.wav")), "allow reading it: chmod u+r 'a b.wav'");
+        let broken = refused(&io::Error::other("input/output error"));
+        assert_eq!(broken.to_string(), "it cannot be read: input/output error");
     }
 }

@@ -70,9 +70,8 @@ impl Resampler {
     pub fn new(rate_in: u32, rate_out: u32) -> Result<Self> {
         let (low, high) = (rate_in.min(rate_out), rate_in.max(rate_out));
         if low == 0 || high / MAX_RATIO > low {
-            let reason = format!(
-                "cannot resample {rate_in} Hz to {rate_out} Hz: at most a factor of {MAX_RATIO}"
-            );
+            let reason =
+                format!("cannot resample {rate_in} Hz to {rate_out} Hz: at most a factor of {MAX_RATIO}");
             return Err(Error::Argument(reason));
         }
         let divisor = gcd(rate_in, rate_out);
@@ -83,23 +82,12 @@ impl Resampler {
         let taps = ((STOP_DB - 7.95) / (14.36 * transition)).ceil() as usize;
         let taps = taps.next_multiple_of(LANES);
         let blended = up * taps > MAX_EXACT;
-        let phases = if blended {
-            (BLENDED_ROWS * lower).ceil() as usize
-        } else {
-            up
-        };
+        let phases = if blended { (BLENDED_ROWS * lower).ceil() as usize } else { up };
         let cutoff = 0.25 * (1.0 + PASS) * lower;
         let rows = (0..phases + usize::from(blended))
             .flat_map(|row| design(taps, cutoff, row as f64 / phases as f64))
             .collect();
-        Ok(Self {
-            up,
-            down,
-            taps,
-            phases,
-            blended,
-            rows,
-        })
+        Ok(Self { up, down, taps, phases, blended, rows })
     }
 
     /// Resamples one signal, (N,) -> (ceil(N·L / M),). Not-a-number spreads to its neighbours.
@@ -174,8 +162,7 @@ fn design(taps: usize, cutoff: f64, fraction: f64) -> impl Iterator<Item = f32> 
     let row: Vec<f64> = (0..taps)
         .map(|tap| {
             let time = tap as f64 - (half - 1.0) - fraction;
-            sinc(2.0 * cutoff * time)
-                * bessel_i0(beta * (1.0 - (time / half).powi(2)).max(0.0).sqrt())
+            sinc(2.0 * cutoff * time) * bessel_i0(beta * (1.0 - (time / half).powi(2)).max(0.0).sqrt())
         })
         .collect();
     let sum: f64 = row.iter().sum();
@@ -183,11 +170,7 @@ fn design(taps: usize, cutoff: f64, fraction: f64) -> impl Iterator<Item = f32> 
 }
 
 fn sinc(x: f64) -> f64 {
-    if x == 0.0 {
-        1.0
-    } else {
-        (PI * x).sin() / (PI * x)
-    }
+    if x == 0.0 { 1.0 } else { (PI * x).sin() / (PI * x) }
 }
 
 /// Modified Bessel function of the first kind, order 0, by its power series.
@@ -218,11 +201,7 @@ fn dot(row: &[f32], window: &[f32]) -> f32 {
 fn dot4(row: &[f32], [a, b, c, d]: [&[f32]; TOGETHER]) -> [f32; TOGETHER] {
     let mut sums = [[0.0; LANES]; TOGETHER];
     let [sum_a, sum_b, sum_c, sum_d] = &mut sums;
-    let windows = stripes(a)
-        .iter()
-        .zip(stripes(b))
-        .zip(stripes(c))
-        .zip(stripes(d));
+    let windows = stripes(a).iter().zip(stripes(b)).zip(stripes(c)).zip(stripes(d));
     for (row, (((a, b), c), d)) in stripes(row).iter().zip(windows) {
         add_product(sum_a, row, a);
         add_product(sum_b, row, b);

@@ -14,9 +14,7 @@ const EXTENSIBLE: u16 = 0xFFFE;
 /// the ambisonic one.
 const GUID_TAILS: [[u8; 14]; 2] = [
     [0, 0, 0, 0, 0x10, 0, 0x80, 0, 0, 0xAA, 0, 0x38, 0x9B, 0x71],
-    [
-        0, 0, 0x21, 0x07, 0xD3, 0x11, 0x86, 0x44, 0xC8, 0xC1, 0xCA, 0, 0, 0,
-    ],
+    [0, 0, 0x21, 0x07, 0xD3, 0x11, 0x86, 0x44, 0xC8, 0xC1, 0xCA, 0, 0, 0],
 ];
 
 /// Decodes a whole WAV file.
@@ -49,8 +47,7 @@ impl<'a> Chunks<'a> {
             return Err(cut_off(bytes));
         };
         // A header written before the recording ended, into a pipe, cannot know the sizes.
-        let sized =
-            riff_size != u32::MAX && riff_size as usize + 8 >= bytes.len().saturating_sub(1);
+        let sized = riff_size != u32::MAX && u64::from(riff_size) + 9 >= bytes.len() as u64;
         let (mut format, mut data, mut size64) = (None, None, None);
         let mut at = 12;
         while at < bytes.len() && (format.is_none() || data.is_none()) {
@@ -76,17 +73,11 @@ impl<'a> Chunks<'a> {
             at = usize::try_from(step).map_or(usize::MAX, |step| at.saturating_add(step));
         }
         match (format, data) {
-            (Some(format), Some((data, truncated))) => Ok(Self {
-                format,
-                data,
-                truncated,
-            }),
+            (Some(format), Some((data, truncated))) => Ok(Self { format, data, truncated }),
             // The next chunk would start beyond the end (or has less than a header): the file stops too early.
             _ if at != bytes.len() && data.is_none() => Err(cut_off(bytes)),
             (None, _) => Err(header("the WAV header has no fmt chunk")),
-            (_, None) => Err(header(
-                "the WAV file has no data chunk: it holds a header and no samples",
-            )),
+            (_, None) => Err(header("the WAV file has no data chunk: it holds a header and no samples")),
         }
     }
 }
@@ -100,17 +91,11 @@ struct Format {
 
 impl Format {
     fn parse(chunk: &[u8]) -> Result<Self> {
-        let (Some(tag), Some(channels), Some(rate), Some(block), Some(bits)) = (
-            u16_at(chunk, 0),
-            u16_at(chunk, 2),
-            u32_at(chunk, 4),
-            u16_at(chunk, 12),
-            u16_at(chunk, 14),
-        ) else {
+        let (Some(tag), Some(channels), Some(rate), Some(block), Some(bits)) =
+            (u16_at(chunk, 0), u16_at(chunk, 2), u32_at(chunk, 4), u16_at(chunk, 12), u16_at(chunk, 14))
+        else {
             let size = chunk.len();
-            return Err(header(format!(
-                "the fmt chunk of the WAV header has {size} bytes, fewer than 16"
-            )));
+            return Err(header(format!("the fmt chunk of the WAV header has {size} bytes, fewer than 16")));
         };
         let (channels, block) = (usize::from(channels), usize::from(block));
         check_header(rate, channels)?;
@@ -120,11 +105,7 @@ impl Format {
                 "the WAV header contradicts itself: {channels} x {bits} bits, yet {block} bytes for all channels"
             )));
         }
-        Ok(Self {
-            encoding,
-            channels,
-            rate,
-        })
+        Ok(Self { encoding, channels, rate })
     }
 }
 
@@ -139,10 +120,7 @@ fn sample_format(tag: u16, chunk: &[u8]) -> Result<u16> {
     if GUID_TAILS.iter().any(|known| known == tail) {
         return Ok(tag);
     }
-    Err(Error::format(
-        "an extensible WAV file of an unknown sample format",
-        Remedy::Convert,
-    ))
+    Err(Error::format("an extensible WAV file of an unknown sample format", Remedy::Convert))
 }
 
 /// How one sample is stored.
@@ -159,10 +137,7 @@ enum Encoding {
 impl Encoding {
     fn of(tag: u16, bits: u16) -> Result<Self> {
         let unsupported = |what: String| {
-            Err(Error::format(
-                format!("a WAV file of {what}; only PCM and float are read"),
-                Remedy::Convert,
-            ))
+            Err(Error::format(format!("a WAV file of {what}; only PCM and float are read"), Remedy::Convert))
         };
         match (tag, bits) {
             (PCM, 8) => Ok(Self::U8),
@@ -199,26 +174,18 @@ impl Encoding {
     fn planar(self, data: &[u8], channels: usize) -> Vec<f32> {
         match self {
             Self::U8 => planar(data, channels, |[b]| (f32::from(b) - 128.0) / 128.0),
-            Self::I16 => planar(data, channels, |b| {
-                f32::from(i16::from_le_bytes(b)) / 32_768.0
-            }),
+            Self::I16 => planar(data, channels, |b| f32::from(i16::from_le_bytes(b)) / 32_768.0),
             Self::I24 => planar(data, channels, |[a, b, c]| {
                 (i32::from_le_bytes([0, a, b, c]) >> 8) as f32 / 8_388_608.0
             }),
-            Self::I32 => planar(data, channels, |b| {
-                i32::from_le_bytes(b) as f32 / 2_147_483_648.0
-            }),
+            Self::I32 => planar(data, channels, |b| i32::from_le_bytes(b) as f32 / 2_147_483_648.0),
             Self::F32 => planar(data, channels, f32::from_le_bytes),
             Self::F64 => planar(data, channels, |b| f64::from_le_bytes(b) as f32),
         }
     }
 }
 
-fn planar<const W: usize>(
-    data: &[u8],
-    channels: usize,
-    sample: impl Fn([u8; W]) -> f32,
-) -> Vec<f32> {
+fn planar<const W: usize>(data: &[u8], channels: usize, sample: impl Fn([u8; W]) -> f32) -> Vec<f32> {
     let (words, _) = data.as_chunks::<W>();
     let words = &words[..words.len() - words.len() % channels];
     if channels == 1 {
@@ -226,13 +193,7 @@ fn planar<const W: usize>(
     }
     let mut samples = Vec::with_capacity(words.len());
     for channel in 0..channels {
-        samples.extend(
-            words
-                .iter()
-                .skip(channel)
-                .step_by(channels)
-                .map(|&word| sample(word)),
-        );
+        samples.extend(words.iter().skip(channel).step_by(channels).map(|&word| sample(word)));
     }
     samples
 }
@@ -248,10 +209,7 @@ fn clamped(bytes: &[u8], size: u64) -> &[u8] {
 }
 
 fn cut_off(bytes: &[u8]) -> Error {
-    header(format!(
-        "the WAV header is cut off: the file ends after {} bytes",
-        bytes.len()
-    ))
+    header(format!("the WAV header is cut off: the file ends after {} bytes", bytes.len()))
 }
 
 fn header(reason: impl Into<String>) -> Error {
@@ -259,22 +217,13 @@ fn header(reason: impl Into<String>) -> Error {
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes
-        .get(at..)?
-        .first_chunk()
-        .map(|&b| u16::from_le_bytes(b))
+    bytes.get(at..)?.first_chunk().map(|&b| u16::from_le_bytes(b))
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes
-        .get(at..)?
-        .first_chunk()
-        .map(|&b| u32::from_le_bytes(b))
+    bytes.get(at..)?.first_chunk().map(|&b| u32::from_le_bytes(b))
 }
 
 fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    bytes
-        .get(at..)?
-        .first_chunk()
-        .map(|&b| u64::from_le_bytes(b))
+    bytes.get(at..)?.first_chunk().map(|&b| u64::from_le_bytes(b))
 }
