@@ -413,10 +413,13 @@ def test_symbolic_links(tmp_path: Path) -> None:
     (root / "fan/loop").symlink_to(root)
     (root / "again").symlink_to(root / "fan")
     (root / "pump7").symlink_to(elsewhere)
+    (root / "itself").symlink_to(root / "itself")
+    (root / "fan/train/normal_id_00_00000002.wav").symlink_to(root / "fan/train/normal_id_00_00000002.wav")
     (root / "fan/train/normal_id_00_00000001.wav").symlink_to(tmp_path / "gone.wav")
     assert [(c.machine, c.name) for c in open_catalog(root).clips] == [
         ("fan", "fan/train/normal_id_00_00000000.wav"),
-        ("fan", "fan/train/normal_id_00_00000001.wav"),  # broken: reading it says so
+        ("fan", "fan/train/normal_id_00_00000001.wav"),  # broken, as the next one: reading them says so
+        ("fan", "fan/train/normal_id_00_00000002.wav"),
         ("pump7", "pump7/normal/a.wav"),
     ]
 
@@ -499,6 +502,12 @@ def test_roots_without_recordings(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no \.wav or \.flac in it, but 1 \.m4a") as raised:
         open_catalog(make(tmp_path, "x.m4a"))
     assert raised.value.hint == f"convert: ffmpeg -i {tmp_path}/x.m4a {tmp_path}/x.wav"
+
+
+def test_supplemental_recordings_alone(tmp_path: Path) -> None:
+    make(tmp_path, "fan/supplemental/section_00_0001.wav")
+    with pytest.raises(DataError, match="only supplemental recordings"):
+        open_catalog(tmp_path / "fan/supplemental")
 
 
 @pytest.mark.parametrize(

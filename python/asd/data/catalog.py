@@ -252,6 +252,10 @@ def _recordings_below(root: Path) -> Tree:
 def _build(tree: Tree, rows: Iterable[Row]) -> Catalog:
     """Decide what the paths leave open, refuse clips that are there twice, and sort."""
     kept, supplemental, left_out = keep_one_naming(rows)
+    if not kept:
+        raise DataError(
+            f"{tree.root}: only supplemental recordings in it", f"asd data list {_quoted(tree.root.parent)}"
+        )
     settled, chosen = settle_splits(kept)
     settled, cautions = add_attributes(settled)
     machine_of = _machine_names(settled)
@@ -304,7 +308,7 @@ def _refuse_duplicates(root: Path, clips: Iterable[Clip], layouts: Mapping[str, 
         if other is not clip:
             raise DataError(
                 f"duplicate names in {root}: {other.name} and {clip.name} are one clip",
-                f"Keep one of them: rm {_quoted(clip.path)}",
+                f"Keep one of them: mv {_quoted(clip.path)} {_quoted(clip.path.with_name(clip.path.name + '.aside'))}",
             )
 
 

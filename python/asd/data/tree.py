@@ -80,7 +80,7 @@ def read_tree(root: Path) -> Tree:
         for entry in _list(path):
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            if _is_folder(entry):
                 if entry.name not in _SYSTEM_FOLDERS:
                     (links if entry.is_symlink() else real).append((path / entry.name, (*parts, entry.name)))
                 continue
@@ -140,6 +140,13 @@ def _list(path: Path) -> list[os.DirEntry[str]]:
             return sorted(entries, key=lambda entry: entry.name, reverse=True)
     except OSError as error:
         raise _unreadable(path, error) from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself; as a recording, it is found unreadable when it is read
+        return False
 
 
 def _unreadable(path: Path, error: OSError) -> DataError:
