@@ -1,0 +1,149 @@
+"""The clips to look at and listen to: log-mels, deviations and sound, read from the recordings themselves.
+
+A recording that is not there any more leaves a sentence behind instead of a figure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asd import features
+from asd.errors import AsdError
+from asd.report import sound
+from asd.report.clips import Clip
+from asd.report.deviation import Profile, Region, find_regions
+from asd.report.model import Machine
+
+
+@dataclass(frozen=True)
+class Look:
+    """One window of a clip.
+
+    Attributes:
+        start: seconds from the start of the recording.
+        logmel_FT: ln units.
+        regions: where it deviates, the largest excess first.
+        hz_F: band centres.
+        step: seconds a frame.
+    """
+
+    clip: Clip
+    start: float
+    logmel_FT: NDArray[np.float32]
+    regions: tuple[Region, ...]
+    hz_F: NDArray[np.float64]
+    step: float
+
+    def words(self) -> str:
+        """Return the main deviation as a sentence."""
+        if not self.regions:
+            return "No single band stands out: the difference is spread over many bands and moments."
+        text = self.regions[0].words(self.start)
+        return text[0].upper() + text[1:] + "."
+
+    def peak(self) -> str:
+        """Return where the main deviation is largest, or an empty string."""
+        if not self.regions or self.regions[0].kind != "level":
+            return ""
+        most = self.regions[0]
+        hz = f"{most.peak_hz:.0f} Hz" if most.peak_hz < 1000 else f"{most.peak_hz / 1000:.1f} kHz"
+        return f"Most at {hz}: {most.peak_db:+.0f} dB.".replace("-", "−")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What can be shown of one machine.
+
+    Attributes:
+        looks: the highest-scored clips, the least normal first; those that cannot be read are left out.
+        nearest: the training normal that is most like the first of `ranked`, or None.
+        worst_sound, nearest_sound: with one common gain; None where there is no sound.
+        missing: a sentence for each thing that could not be shown.
+    """
+
+    looks: tuple[Look, ...]
+    nearest: Look | None
+    worst_sound: sound.Sound | None
+    nearest_sound: sound.Sound | None
+    missing: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """Return what the worst clip shows, and what could not be shown."""
+        lines = []
+        if self.looks:
+            worst = self.looks[0]
+            kind = "Most wrong" if worst.clip.anomalous else "Most unusual, below the limit"
+            lines.append(f"{kind}: {worst.clip.name}. {worst.words()} {worst.peak()}".rstrip())
+        return [*lines, *self.missing]
+
+
+def gather(machine: Machine, top: int) -> Evidence:
+    """Read the `top` highest-scored clips of a machine, and the normal nearest to the first."""
+    ranked = machine.ranked[:top]
+    worst = ranked[0]
+    normals = {n.file: n for s in machine.sections for n in s.normals}
+    nearest = normals.get(worst.nearest) if worst.nearest else None
+    wanted = [(c, c.loudest_alarm) for c in ranked]
+    if nearest is not None:
+        wanted.append((nearest, nearest.most_normal))
+    looks, missing = _looks(machine, wanted)
+    worst_look, nearest_look = looks.get(worst.file), looks.get(nearest.file) if nearest else None
+    worst_sound, nearest_sound, silent = _sounds(machine, worst_look, nearest_look)
+    shown = tuple(looks[c.file] for c in ranked if c.file in looks)
+    return Evidence(shown, nearest_look, worst_sound, nearest_sound, (*missing, *silent))
+
+
+def _looks(machine: Machine, wanted: list[tuple[Clip, float]]) -> tuple[dict[Path, Look], list[str]]:
+    """Return the windows that could be read, and a sentence for each clip that could not."""
+    profiles = _profiles(machine)
+    hop = machine.spec.hop_length / machine.spec.sample_rate
+    looks: dict[Path, Look] = {}
+    missing = []
+    read = features.read_recordings([c.file for c, _ in wanted], machine.spec)
+    for (clip, start), recording in zip(wanted, read, strict=True):
+        if isinstance(recording, features.Unreadable):
+            missing.append(f"{clip.file}: not shown, because it cannot be read any more ({recording.reason}).")
+            continue
+        window = int(np.abs(recording.starts_W - start).argmin())
+        logmel_FT = recording.logmel_WFT[window]
+        regions = find_regions(logmel_FT, profiles[clip.section], hop)
+        looks[clip.file] = Look(clip, start, logmel_FT, regions, profiles[clip.section].hz_F, hop)
+    return looks, missing
+
+
+def _profiles(machine: Machine) -> dict[str, Profile]:
+    """Return what the normals of each section look like."""
+    stored, bands = machine.run.profile(), machine.spec.n_mels
+    with np.load(machine.run.path / "embeddings.npz", allow_pickle=False) as embeddings:
+        pooled = {s.name: embeddings[f"{s.name}/train"].astype(np.float64) for s in machine.sections}
+    # The training-free scorers pool a log-mel to [mean, std, std of the first difference]; networks do not.
+    is_pooled = str(machine.detector["scorer"]).startswith("baseline")
+    return {
+        section: Profile(
+            mean_F=stored[f"{section}/mean"].astype(np.float64),
+            std_F=stored[f"{section}/std"].astype(np.float64),
+            clip_std_F=stored[f"{section}/clip_std"].astype(np.float64),
+            hz_F=stored["hz"],
+            jumps_BF=features_BD[:, 2 * bands : 3 * bands] if is_pooled else None,
+        )
+        for section, features_BD in pooled.items()
+    }
+
+
+def _sounds(
+    machine: Machine, worst: Look | None, nearest: Look | None
+) -> tuple[sound.Sound | None, sound.Sound | None, list[str]]:
+    """Return the sounds of both windows, and why there is none."""
+    shown = [look for look in (worst, nearest) if look is not None]
+    if any(look.clip.file.suffix.lower() == ".npy" for look in shown):
+        return None, None, ["These recordings are ready log-mels (.npy), which hold no sound to play."]
+    try:
+        waves = [sound.read_window(look.clip.file, look.start, machine.spec) for look in shown]
+    except AsdError as error:
+        return None, None, [f"{error.message}: no sound to play."]
+    sounds = iter(sound.encode_alike(waves, machine.spec.sample_rate))
+    return next(sounds) if worst else None, next(sounds) if nearest else None, []

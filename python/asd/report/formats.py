@@ -1,0 +1,172 @@
+"""Tables as text: Rich, Markdown, LaTeX (booktabs); and a report as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from asd.report.model import Report
+from asd.report.tables import Table
+
+
+def rich(table: Table) -> RichTable:
+    """Return a table for the terminal."""
+    drawn = RichTable(title=escape(table.title), title_justify="left", caption=escape(table.note) or None)
+    drawn.caption_justify = "left"
+    for i, column in enumerate(table.columns):
+        drawn.add_column(escape(column), justify="left" if i < table.texts else "right", overflow="fold")
+    for i, row in enumerate(table.rows):
+        drawn.add_row(*map(escape, row), style="bold" if i in table.strong else None)
+    return drawn
+
+
+def markdown(table: Table) -> str:
+    """Return a table in Markdown, its title as a heading."""
+    heads = [markdown_text(c) for c in table.columns]
+    marks = [":--" if i < table.texts else "--:" for i in range(len(heads))]
+    lines = [f"### {markdown_text(table.title)}", "", _markdown_row(heads), _markdown_row(marks)]
+    for i, row in enumerate(table.rows):
+        cells = [markdown_text(c) for c in row]
+        lines.append(_markdown_row([f"**{c}**" if c and i in table.strong else c for c in cells]))
+    return "\n".join(lines) + (f"\n\n{markdown_text(table.note)}\n" if table.note else "\n")
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def markdown_text(text: str) -> str:
+    """Escape what Markdown or HTML in Markdown would read as more than text."""
+    for character in "\\`*_{}[]|~":
+        text = text.replace(character, "\\" + character)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "[": "{[}",
+    "]": "{]}",
+    "–": "--",
+    "×": r"$\times$",
+    "≤": r"$\leq$",
+    "−": "$-$",
+    '"': r"\textquotedbl{}",
+    "\n": " ",
+}
+
+
+def latex_text(text: str) -> str:
+    """Escape text for LaTeX; what the T1 encoding lacks becomes a question mark."""
+    return "".join(_LATEX.get(c) or (c if ord(c) < 0x180 and c.isprintable() else "?") for c in text)
+
+
+def latex(table: Table) -> str:
+    """Return a table environment with booktabs rules."""
+    columns = "l" * table.texts + "r" * (len(table.columns) - table.texts)
+    lines = [
+        r"\begin{table}[htbp]",
+        r"\centering\small",
+        rf"\caption{{{latex_text(table.title)}}}",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        _latex_row([latex_text(c) for c in table.columns]),
+        r"\midrule",
+    ]
+    for i, row in enumerate(table.rows):
+        cells = [latex_text(c) for c in row]
+        lines.append(_latex_row([rf"\textbf{{{c}}}" if c and i in table.strong else c for c in cells]))
+    lines += [r"\bottomrule", r"\end{tabular}}"]
+    if table.note:
+        lines.append(rf"\\[2pt]\parbox{{\linewidth}}{{\footnotesize {latex_text(table.note)}}}")
+    return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def latex_document(headline: str, tables: Sequence[Table]) -> str:
+    """Return a document that compiles by itself; each table can be copied out of it."""
+    return "\n".join(
+        [
+            r"\documentclass{article}",
+            r"\usepackage[T1]{fontenc}",
+            r"\usepackage[utf8]{inputenc}",
+            r"\usepackage{textcomp,booktabs,graphicx}",
+            r"\begin{document}",
+            rf"\noindent {latex_text(headline)}",
+            "",
+            *(latex(t) for t in tables),
+            r"\end{document}",
+            "",
+        ]
+    )
+
+
+CSV_COLUMNS = (
+    "machine",
+    "section",
+    "scorer",
+    "recordings",
+    "alarms",
+    "expected_by_chance",
+    "threshold",
+    "false_alarm_rate",
+    "false_alarm_rate_low",
+    "false_alarm_rate_high",
+    "normals",
+    "labelled_normals",
+    "labelled_anomalies",
+    "auc",
+    "pauc",
+)
+
+
+def csv_text(report: Report) -> str:
+    """Return one line a machine, section and scorer, fractions with all digits, empty where not known."""
+    stream = io.StringIO()
+    lines = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")
+    lines.writeheader()
+    for m in report.machines:
+        scored = {str(m.detector["scorer"]): (m.rows, report.figures)}
+        scored |= {name: (rows, report.figures["beside"][name]) for name, rows in m.beside.items()}
+        for scorer, (rows, figures) in scored.items():
+            for s in m.sections:
+                own = [r for r in rows if r.section == s.name]
+                figure = figures["machines"].get(own[0].machine, {}).get(s.name, {}) if own else {}
+                line: dict[str, Any] = {
+                    "machine": m.machine,
+                    "section": s.name,
+                    "scorer": scorer,
+                    "recordings": len(own),
+                    "alarms": sum(r.anomalous for r in own),
+                    "expected_by_chance": s.rate * len(own),
+                    "threshold": s.threshold if scorer == m.detector["scorer"] else None,
+                    "false_alarm_rate": s.rate,
+                    "false_alarm_rate_low": s.interval[0] if scorer == m.detector["scorer"] else None,
+                    "false_alarm_rate_high": s.interval[1] if scorer == m.detector["scorer"] else None,
+                    "normals": len(s.normals),
+                    "labelled_normals": figure.get("n_normal"),
+                    "labelled_anomalies": figure.get("n_anomaly"),
+                    "auc": figure.get("auc"),
+                    "pauc": figure.get("pauc"),
+                }
+                lines.writerow(line)
+    return stream.getvalue()

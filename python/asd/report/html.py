@@ -1,0 +1,95 @@
+"""The page: one file, no network, figures and sounds inside."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from asd.events import Event, Progress
+from asd.report import plots, tables
+from asd.report.evidence import Evidence, Look
+from asd.report.model import Machine, Report
+from asd.report.verdict import VERDICT_WORDS
+from asd.report.words import number
+
+RANKED = 20
+"""Rows of the table of highest-scored recordings."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A machine, drawn."""
+
+    anchor: str
+    machine: Machine
+    evidence: Evidence
+    worst_look: Look | None
+    strip: Markup
+    worst: Markup | None
+    nearest: Markup | None
+    roc: Markup | None
+    histogram: Markup
+    gallery: tuple[tuple[Look, Markup], ...]
+    ranked: tables.Table
+
+    def gain_words(self) -> str:
+        """Return how the two sounds were amplified, the same for both."""
+        gain = round(self.evidence.worst_sound.gain_db) if self.evidence.worst_sound else 0
+        if not gain:
+            return "as loud as recorded"
+        return f"{'amplified' if gain > 0 else 'lowered'} by the same {abs(gain)} dB"
+
+
+def page(report: Report, evidence: Sequence[Evidence]) -> Generator[Event, None, str]:
+    """Draw a report as one HTML file.
+
+    Args:
+        evidence: the clips to show, one entry for each machine.
+    """
+    cards = []
+    for done, (machine, seen) in enumerate(zip(report.machines, evidence, strict=True), 1):
+        cards.append(_card(f"machine-{done}", machine, seen))
+        yield Progress("drawing", done, len(report.machines))
+    environment = Environment(
+        loader=PackageLoader("asd.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        cards=cards,
+        machines=tables.machines(report),
+        figures=tables.figures(report) if report.labelled else None,
+        winner=tables.winner(report),
+        published=tables.published(report),
+        incomparable=tables.incomparable(report),
+        verdicts=VERDICT_WORDS,
+        number=number,
+    )
+
+
+def _card(anchor: str, machine: Machine, evidence: Evidence) -> Card:
+    worst = machine.ranked[0]
+    shown = [look for look in evidence.looks if look.clip is worst]
+    worst_look = shown[0] if shown else None
+    pair = [look for look in (worst_look, evidence.nearest) if look is not None]
+    limits = plots.db_limits(pair) if pair else None
+    normals, anomalies = machine.known
+    return Card(
+        anchor=anchor,
+        machine=machine,
+        worst_look=worst_look,
+        evidence=evidence,
+        strip=Markup(plots.strip(machine)),
+        worst=Markup(plots.spectrogram(worst_look, limits)) if worst_look else None,
+        nearest=Markup(plots.spectrogram(evidence.nearest, limits)) if evidence.nearest else None,
+        roc=Markup(plots.roc(machine)) if normals and anomalies else None,
+        histogram=Markup(plots.histogram(machine)),
+        gallery=tuple((look, Markup(plots.spectrogram(look))) for look in evidence.looks),
+        ranked=tables.ranked(machine, RANKED),
+    )

@@ -1,0 +1,274 @@
+"""What a report says, computed from run folders alone: counts, verdicts, times, health, advice, figures.
+
+Sentences are made here and in the modules beside, once, so that the terminal, Markdown and the page say the same.
+Drawing and laying out is the business of `plots`, `tables`, `formats` and `html`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from asd.config import FeatureSpec, feature_spec
+from asd.errors import DataError
+from asd.evaluate.dcase import summarise
+from asd.report.advice import advice
+from asd.report.clips import Clip, Health, Section, read_clip, sections_of
+from asd.report.verdict import VERDICT_WORDS, FalseAlarms, Since, Verdict, false_alarms, no_times, since, verdict
+from asd.report.words import are, count, headline, hours
+from asd.runs import Run, ScoreRow
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Everything that the report says about one run.
+
+    Attributes:
+        name: machine type, with the run's name where two runs share sections.
+        since: for each section with alarms the latest run of them; empty where times say nothing.
+        no_since: why there is no `since`, or an empty string.
+        detector: ``detector.json``.
+        beside: the same recordings by the scorers beside the primary one.
+        skipped: a sentence for each file that could not be read, in training and in scoring.
+    """
+
+    name: str
+    run: Run
+    machine: str
+    sections: tuple[Section, ...]
+    spec: FeatureSpec
+    verdict: Verdict
+    since: tuple[Since, ...]
+    no_since: str
+    health: Health
+    normal_health: Health
+    false_alarms: FalseAlarms
+    advice: tuple[str, ...]
+    detector: Mapping[str, Any]
+    rows: tuple[ScoreRow, ...]
+    beside: Mapping[str, tuple[ScoreRow, ...]]
+    skipped: tuple[str, ...]
+
+    @property
+    def clips(self) -> list[Clip]:
+        """All scored recordings, in the order of ``scores.csv`` within each section."""
+        return [c for s in self.sections for c in s.clips]
+
+    @property
+    def ranked(self) -> list[Clip]:
+        """Scored recordings, the least normal first; silent ones last, for there is nothing to hear or see."""
+        return sorted(self.clips, key=lambda c: (c.silent, -c.severity))
+
+    @property
+    def alarms(self) -> int:
+        """Number of recordings above their limit."""
+        return sum(s.alarms for s in self.sections)
+
+    @property
+    def by_chance(self) -> float:
+        """Alarms expected if all recordings were normal."""
+        return sum(s.by_chance for s in self.sections)
+
+    @property
+    def known(self) -> tuple[int, int]:
+        """Numbers of labelled normals and labelled anomalies."""
+        labels = [c.label for c in self.clips]
+        return labels.count(0), labels.count(1)
+
+    def headline(self) -> str:
+        """Return how many sound wrong, and how many would by chance."""
+        return " ".join(headline(self.alarms, len(self.clips), self.by_chance))
+
+    def faulty(self) -> str:
+        """Return how many alarms are those of faulty recordings, or an empty string."""
+        alarms = [c for c in self.clips if c.anomalous]
+        kinds = {
+            "silent": [c for c in alarms if c.silent],
+            "clipped": [c for c in alarms if c.is_clipped],
+            "cut short": [c for c in alarms if c.truncated],
+        }
+        parts = [f"{len(clips)} {are(len(clips))} {what}" for what, clips in kinds.items() if clips]
+        if not parts:
+            return ""
+        return f"Of the alarms {' and '.join(parts)}: the fault may be the recording's, not the machine's."
+
+    def found(self) -> str:
+        """Return what became of the labelled recordings, or an empty string."""
+        normals, anomalies = self.known
+        if not anomalies:
+            return ""
+        hits = sum(c.anomalous for c in self.clips if c.label == 1)
+        false = sum(c.anomalous for c in self.clips if c.label == 0)
+        text = f"Known anomalies: {hits} of {anomalies} found."
+        return f"{text} Known normals: {false} of {normals} raised a false alarm." if normals else text
+
+    def lines(self) -> list[str]:
+        """Return what a plant wants to know, a sentence or two an entry."""
+        expected = self.false_alarms
+        lines = [f"{VERDICT_WORDS[self.verdict]}. {self.headline()}", self.faulty(), self.found()]
+        lines += [f"ID {s.section}: {s.words()}" if len(self.sections) > 1 else s.words() for s in self.since]
+        lines += [
+            self.no_since,
+            f"False alarms to expect a day: {expected.expected()} {expected.range()}. {expected.basis()}",
+            f"Recordings: {'; '.join(self.health.words())}.",
+            f"Behind it: {', '.join(self.behind())}.",
+        ]
+        lines += [*self.skipped, *(f"Next: {text}" for text in self.advice)]
+        return [line for line in lines if line]
+
+    def behind(self) -> tuple[str, str]:
+        """Return how much normal data stands behind the verdict: the recordings, and what is in them."""
+        total = self.normal_health
+        ids = count(len(self.sections), "machine ID")
+        return count(total.recordings, "normal recording"), f"{hours(total.seconds)} of sound, {ids}"
+
+    @property
+    def timed(self) -> bool:
+        """The recordings' times can be believed."""
+        return not no_times(self.clips)
+
+
+@dataclass(frozen=True)
+class Report:
+    """One or several runs, and the figures over all of them.
+
+    Attributes:
+        figures: ``metrics.json``'s structure over all runs, fractions or None.
+    """
+
+    machines: tuple[Machine, ...]
+    figures: Mapping[str, Any]
+    created: datetime
+    version: str
+
+    @property
+    def labelled(self) -> bool:
+        """Some AUC could be computed."""
+        return self.figures["mean"]["auc"] is not None
+
+    def headline(self) -> str:
+        """Return how many recordings of all machines sound wrong, and how many would by chance."""
+        return " ".join(self.headline_parts())
+
+    def headline_parts(self) -> tuple[str, str]:
+        """Return both sentences of the headline."""
+        return headline(
+            sum(m.alarms for m in self.machines),
+            sum(len(m.clips) for m in self.machines),
+            sum(m.by_chance for m in self.machines),
+        )
+
+    def json(self) -> dict[str, Any]:
+        """Return ``metrics.json``'s structure and, under ``plant``, the alarms of each machine and section."""
+        plant = {
+            m.name: {
+                s.name: {
+                    "recordings": len(s.clips),
+                    "alarms": s.alarms,
+                    "expected_by_chance": s.by_chance,
+                    "threshold": s.threshold,
+                    "false_alarm_rate": s.rate,
+                    "interval": list(s.interval),
+                    "n_normals": len(s.normals),
+                }
+                for s in m.sections
+            }
+            for m in self.machines
+        }
+        return {**self.figures, "plant": plant}
+
+
+def read(runs: Sequence[Run], per_day: float | None = None) -> Report:
+    """Compute a report from run folders.
+
+    Args:
+        runs: at least one; their order is the report's.
+        per_day: recordings a day of one machine ID; default: listening without pause.
+
+    Raises:
+        RunFolderError: a run was not scored; names the command that does.
+        DataError: a file of a run folder is damaged; names it.
+    """
+    from asd import __version__
+
+    machines = _named([_machine(run, per_day) for run in runs])
+    beside = sorted({name for m in machines for name in m.beside})
+    figures = summarise(
+        [row for m in machines for row in m.rows],
+        {name: [row for m in machines for row in m.beside.get(name, ())] for name in beside},
+    )
+    return Report(tuple(machines), figures, datetime.now().astimezone(), str(__version__))
+
+
+def _named(machines: list[Machine]) -> list[Machine]:
+    """Tell runs apart that share a machine and a section, and carry the name into their rows."""
+    owners = Counter((m.machine, s.name) for m in machines for s in m.sections)
+    twice = {machine for (machine, _), runs in owners.items() if runs > 1}
+    types = Counter(m.machine for m in machines)
+    named = []
+    for m in machines:
+        if m.machine in twice:
+            name = f"{m.machine} ({m.run.name})"
+            rows = tuple(replace(r, machine=name) for r in m.rows)
+            beside = {k: tuple(replace(r, machine=name) for r in v) for k, v in m.beside.items()}
+            m = replace(m, name=name, rows=rows, beside=beside)
+        elif types[m.machine] > 1:
+            m = replace(m, name=f"{m.machine} {' '.join(s.name for s in m.sections)}")
+        named.append(m)
+    return named
+
+
+def _machine(run: Run, per_day: float | None) -> Machine:
+    rows, recordings = run.scores(), run.recordings()
+    if [r.path for r in rows] != [r["path"] for r in recordings]:
+        raise DataError(
+            f"{run.path / 'recordings.jsonl'}: lists other recordings than scores.csv",
+            f"Score the run again: asd score {run.path}",
+        )
+    if not rows:
+        raise DataError(f"{run.path / 'scores.csv'}: no recording in it", f"asd score {run.path}")
+    try:
+        detector = run.detector()
+        spec = feature_spec(**detector["spec"])
+        ready_seconds = detector["frames"] * spec.hop_length / spec.sample_rate
+        clips = [read_clip(r, ready_seconds) for r in recordings]
+        sections = sections_of(clips, [read_clip(r, ready_seconds) for r in run.normals()], detector)
+        skipped = _skipped(run, detector)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{run.path}: a file of this run is damaged or of another version ({error!r})",
+            f"Score the run again: asd score {run.path}",
+        ) from error
+    normals = [c for s in sections for c in s.normals]
+    spans, no_since = since(sections)
+    health, normal_health = Health.of(clips), Health.of(normals)
+    return Machine(
+        name=str(detector["machine"]),
+        run=run,
+        machine=str(detector["machine"]),
+        sections=sections,
+        spec=spec,
+        verdict=verdict(sections),
+        since=spans,
+        no_since=no_since,
+        health=health,
+        normal_health=normal_health,
+        false_alarms=false_alarms(sections, clips, per_day),
+        advice=tuple(advice(sections, health, normal_health, normals, spec)),
+        detector=detector,
+        rows=tuple(rows),
+        beside={name: tuple(rows) for name, rows in run.beside().items()},
+        skipped=tuple(skipped),
+    )
+
+
+def _skipped(run: Run, detector: Mapping[str, Any]) -> list[str]:
+    """Return what was left out because it cannot be read (`--skip-bad`)."""
+    metrics = run.path / "metrics.json"
+    scoring = json.loads(metrics.read_text(encoding="utf-8")).get("skipped", []) if metrics.is_file() else []
+    skipped = [("training", s) for s in detector.get("skipped", [])] + [("scoring", s) for s in scoring]
+    return [f"{s['file']}: left out of {stage} ({s['reason']})." for stage, s in skipped]
