@@ -92,7 +92,11 @@ impl Failure {
 /// Samples as stored, float32 (C, N), and their rate in Hz. DspError when the file cannot be read.
 #[pyfunction]
 pub fn read_audio(py: Python<'_>, path: PathBuf) -> PyResult<(Bound<'_, PyArray2<f32>>, u32)> {
-    let audio = py.detach(|| recording::decode(&path)).map_err(|error| {
+    let decoded = without_gil(py, |go_on| match extract::decode(&path, go_on) {
+        Err(Error::Interrupted) => Err(Error::Interrupted),
+        decoded => Ok(decoded),
+    })?;
+    let audio = decoded.map_err(|error| {
         let Failure { reason, hint } = Failure::new(&error, &path);
         DspError::new_err((reason, hint))
     })?;

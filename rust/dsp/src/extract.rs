@@ -1,12 +1,12 @@
 //! Many files at once: paths -> log-mels or health, one job a file, over the pool.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Remedy, Result};
 use crate::logmel::{LogMel, Scratch};
-use crate::pool::{self, Stop};
-use crate::recording::{self, Health, ReadOptions};
+use crate::pool;
+use crate::recording::{self, Audio, Health, ReadOptions};
 
 /// The log-mels of one recording.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,7 +30,13 @@ pub fn read(
     threads: usize,
     go_on: &mut dyn FnMut() -> bool,
 ) -> Result<Vec<Result<Extract>>> {
-    each(paths, threads, go_on, |path, scratch, stop| read_one(logmel, path, options, scratch, stop))
+    each(paths, threads, go_on, |path, scratch| read_one(logmel, path, options, scratch))
+}
+
+/// Samples of one file as stored, decoded on the pool so that the caller can interrupt it.
+pub fn decode(path: &Path, go_on: &mut dyn FnMut() -> bool) -> Result<Audio> {
+    let mut results = each(&[path.to_path_buf()], 1, go_on, |path, _| recording::decode(path))?;
+    results.pop().unwrap_or(Err(Error::Interrupted))
 }
 
 /// Health of every path, in order, from decoding all of it.
@@ -40,22 +46,21 @@ pub fn scan(
     threads: usize,
     go_on: &mut dyn FnMut() -> bool,
 ) -> Result<Vec<Result<Health>>> {
-    each(paths, threads, go_on, |path, _, _| recording::scan(path, channel))
+    each(paths, threads, go_on, |path, _| recording::scan(path, channel))
 }
 
 fn read_one(
     logmel: &LogMel,
-    path: &PathBuf,
+    path: &Path,
     options: &ReadOptions,
     scratch: &mut Scratch,
-    stop: &Stop,
 ) -> Result<Extract> {
     let (windows, health) = recording::read(path, options)?;
     let frames = logmel.frames(windows.clip)?;
     let per_window = logmel.spec().n_mels * frames;
     let mut out = vec![0.0; windows.starts.len() * per_window];
     for (window, out) in windows.iter().zip(out.chunks_exact_mut(per_window)) {
-        stop.check()?;
+        pool::check()?;
         logmel.compute(window, scratch, out).map_err(|error| match error {
             Error::NonFinite { .. } => Error::content("holds NaN or infinite samples", Remedy::LeaveOut),
             Error::Argument(reason) => Error::content(reason, Remedy::LeaveOut),
@@ -70,14 +75,15 @@ fn each<R: Send>(
     paths: &[PathBuf],
     threads: usize,
     go_on: &mut dyn FnMut() -> bool,
-    one: impl Fn(&PathBuf, &mut Scratch, &Stop) -> Result<R> + Sync,
+    one: impl Fn(&PathBuf, &mut Scratch) -> Result<R> + Sync,
 ) -> Result<Vec<Result<R>>> {
     let mut results: Vec<Option<Result<R>>> = paths.iter().map(|_| None).collect();
-    let job = |(path, slot): (&PathBuf, &mut Option<Result<R>>), scratch: &mut Scratch, stop: &Stop| {
-        stop.check()?;
+    let job = |(path, slot): (&PathBuf, &mut Option<Result<R>>), scratch: &mut Scratch| {
+        pool::check()?;
         // Decoders read what strangers wrote: a bug that one file wakes must not take the others along.
-        let result = catch_unwind(AssertUnwindSafe(|| one(path, scratch, stop)))
-            .unwrap_or_else(|_| Err(Error::format("broke the decoder, which is a bug of it", Remedy::Convert)));
+        let result = catch_unwind(AssertUnwindSafe(|| one(path, scratch))).unwrap_or_else(|_| {
+            Err(Error::format("broke the decoder, which is a bug of it", Remedy::Convert))
+        });
         match result {
             Err(Error::Interrupted) => Err(Error::Interrupted),
             result => {

@@ -103,10 +103,10 @@ impl LogMel {
         let Spec { sample_rate, n_fft, n_mels, f_min, f_max, mel_scale, .. } = spec;
         let bank = FilterBank::new(mel_scale, sample_rate, n_fft, n_mels, f_min, f_max);
         let hann = |i: usize| 0.5 - 0.5 * (TAU * i as f64 / n_fft as f64).cos();
-        let filters = bank.rows().iter().map(|row| Filter {
-            first: row.first,
-            weights: row.weights.iter().map(|&w| w as f32).collect(),
-        });
+        let filters = bank
+            .rows()
+            .iter()
+            .map(|row| Filter { first: row.first, weights: row.weights.iter().map(|&w| w as f32).collect() });
         Ok(Self {
             spec,
             window: (0..n_fft).map(|i| hann(i) as f32).collect(),
@@ -190,7 +190,7 @@ impl LogMel {
         if threads.min(rows) <= 1 {
             pool::run_here(jobs, job, go_on)
         } else {
-            pool::run(jobs, threads, |item, scratch, _| job(item, scratch), go_on)
+            pool::run(jobs, threads, job, go_on)
         }
     }
 
@@ -246,7 +246,9 @@ impl LogMel {
 
 fn not_finite<S: Sample>(wave: &[S]) -> Error {
     if wave.iter().all(|s| s.to_f32().is_finite()) {
-        Error::Argument("has samples so large that their power overflows; samples belong in [-1, 1]".to_owned())
+        Error::Argument(
+            "has samples so large that their power overflows; samples belong in [-1, 1]".to_owned(),
+        )
     } else {
         Error::NonFinite { row: 0 }
     }

@@ -30,9 +30,7 @@ impl MelScale {
         match name {
             "slaney" => Ok(Self::Slaney),
             "htk" => Ok(Self::Htk),
-            _ => Err(Error::Argument(format!(
-                "mel_scale: expected \"slaney\" or \"htk\", got {name:?}"
-            ))),
+            _ => Err(Error::Argument(format!("mel_scale: expected \"slaney\" or \"htk\", got {name:?}"))),
         }
     }
 

@@ -20,14 +20,18 @@ use crate::logmel::Scratch;
 /// How often the calling thread asks whether to go on.
 pub const POLL: Duration = Duration::from_millis(50);
 
-/// Tells a long job that the caller wants to stop.
-pub struct Stop(AtomicBool);
+thread_local! {
+    /// Buffers of this thread, for any job.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    /// The stop flag of the call that this thread works for.
+    static STOP: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
+}
 
-impl Stop {
-    /// [`Error::Interrupted`] once the caller wants to stop. Long jobs ask now and then.
-    pub fn check(&self) -> Result<()> {
-        if self.0.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
-    }
+/// [`Error::Interrupted`] once the caller of [`run`] wants to stop. A job that takes long asks now and then,
+/// from wherever it is; outside of a job nobody can want to stop.
+pub fn check() -> Result<()> {
+    let stop = STOP.with_borrow(|stop| stop.as_ref().is_some_and(|s| s.load(Ordering::Relaxed)));
+    if stop { Err(Error::Interrupted) } else { Ok(()) }
 }
 
 /// Threads that may run at once: CPU affinity and the cgroup's quota, at least 1.
@@ -43,7 +47,7 @@ pub fn run<I, T, J>(items: I, threads: usize, job: J, go_on: &mut dyn FnMut() ->
 where
     I: ExactSizeIterator<Item = T> + Send,
     T: Send,
-    J: Fn(T, &mut Scratch, &Stop) -> Result<()> + Sync,
+    J: Fn(T, &mut Scratch) -> Result<()> + Sync,
 {
     let workers = threads.min(items.len());
     if workers == 0 {
@@ -52,7 +56,7 @@ where
     let work = Work {
         items: Mutex::new(items.enumerate()),
         failure: Mutex::new(None),
-        stop: Stop(AtomicBool::new(false)),
+        stop: Arc::default(),
         closed: AtomicBool::new(false),
         running: Mutex::new(workers),
         idle: Condvar::new(),
@@ -63,7 +67,7 @@ where
         }
         work.wait(go_on);
     });
-    if work.stop.check().is_err() {
+    if work.stop.load(Ordering::Relaxed) {
         return Err(Error::Interrupted);
     }
     match work.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
@@ -95,22 +99,23 @@ where
 struct Work<I> {
     items: Mutex<I>,
     failure: Mutex<Option<(usize, Error)>>,
-    stop: Stop,
+    stop: Arc<AtomicBool>,
     closed: AtomicBool,
     running: Mutex<usize>,
     idle: Condvar,
 }
 
 impl<I> Work<I> {
-    fn drain<T>(&self, job: &(impl Fn(T, &mut Scratch, &Stop) -> Result<()> + Sync))
+    fn drain<T>(&self, job: &(impl Fn(T, &mut Scratch) -> Result<()> + Sync))
     where
         I: Iterator<Item = (usize, T)>,
     {
+        STOP.set(Some(Arc::clone(&self.stop)));
         let _done = Done(self);
         with_scratch(|scratch| {
             while !self.closed.load(Ordering::Relaxed) {
                 let Some((index, item)) = lock(&self.items).next() else { return };
-                if let Err(error) = job(item, scratch, &self.stop) {
+                if let Err(error) = job(item, scratch) {
                     self.fail(index, error);
                 }
             }
@@ -135,7 +140,7 @@ impl<I> Work<I> {
             if *running > 0 && asked.elapsed() >= POLL {
                 drop(running);
                 if !go_on() {
-                    self.stop.0.store(true, Ordering::Relaxed);
+                    self.stop.store(true, Ordering::Relaxed);
                     self.closed.store(true, Ordering::Relaxed);
                 }
                 asked = Instant::now();
@@ -145,11 +150,15 @@ impl<I> Work<I> {
     }
 }
 
-/// Counts a worker off when it ends, also when its job panics.
+/// Counts a worker off when it ends; also when its job panics, and then no further item is started.
 struct Done<'a, I>(&'a Work<I>);
 
 impl<I> Drop for Done<'_, I> {
     fn drop(&mut self) {
+        STOP.set(None);
+        if std::thread::panicking() {
+            self.0.closed.store(true, Ordering::Relaxed);
+        }
         *lock(&self.0.running) -= 1;
         self.0.idle.notify_all();
     }
@@ -160,10 +169,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn with_scratch<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
-    thread_local! {
-        static SCRATCH: RefCell<Scratch> = RefCell::default();
-    }
-    // `take`, not a borrow: a job that comes back here (work stealing inside a job) finds a fresh scratch.
+    // Taken, not borrowed: a panic in a job leaves a fresh scratch behind, and no lasting borrow.
     let mut scratch = SCRATCH.take();
     let result = work(&mut scratch);
     SCRATCH.set(scratch);
