@@ -221,6 +221,16 @@ def resample(wave_N: NDArray[np.float32], rate_in: int, rate_out: int) -> NDArra
     return _dsp.resample(wave_N, rate_in, rate_out)
 
 
+def filterbank(spec: FeatureSpec = _DEFAULT) -> NDArray[np.float64]:
+    """Return the mel filters, (F, n_fft // 2 + 1)."""
+    return _kernel(spec).filterbank()
+
+
+def available_threads() -> int:
+    """Return how many threads this process may use: its affinity and its cgroup's share."""
+    return _dsp.available_threads()
+
+
 def mel_centres(spec: FeatureSpec = _DEFAULT) -> NDArray[np.float64]:
     """Return the centre of every mel band in Hz, (F,): where its triangle peaks."""
     return _kernel(spec).centres()
