@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 import pytest
@@ -15,6 +17,8 @@ import soundfile
 from typer.testing import CliRunner, Result
 
 from asd.cli import app
+from asd.cli.data import synth
+from asd.data.synth import write_dataset
 
 RATE = 16_000
 
@@ -217,6 +221,53 @@ def test_verify_refuses_a_channel_that_is_no_number(root: Path) -> None:
 def test_too_few_normals_lead_back_to_the_list(tmp_path: Path) -> None:
     save(tmp_path / "pump7/a.wav", 0)
     assert next_line(asd("data", "verify", tmp_path)) == ["asd", "data", "list", str(tmp_path)]
+
+
+# ---- synth ----------------------------------------------------------------------------------------------------------
+
+FEW = ("--machines", "fan,valve", "--ids", 1, "--train", 12, "--test", 4, "--seconds", 1)
+
+
+def test_synth_makes_a_data_root(tmp_path: Path) -> None:
+    result = asd("data", "synth", tmp_path / "made", *FEW)
+    assert result.exit_code == 0, result.stderr
+    assert "2 machines, 32 recordings" in result.stdout
+    proposed = next_line(result)
+    assert proposed[:4] == ["asd", "train", "--machine", "fan"] and proposed[-1] == str(tmp_path / "made")
+    assert asd("data", "verify", tmp_path / "made").exit_code == 0
+
+
+def test_synth_with_domains(tmp_path: Path) -> None:
+    result = asd("data", "synth", tmp_path / "made", *FEW, "--layout", "dcase2022")
+    assert result.exit_code == 0, result.stderr
+    listed = json.loads(asd("data", "list", tmp_path / "made", "--json").stdout)
+    (section,) = listed["machines"]["valve"].values()
+    assert set(section["train"]) == {"source", "target"} and sum(section["train"].values()) == 12
+
+
+def test_synth_without_enough_to_train_on_leads_to_the_list(tmp_path: Path) -> None:
+    words = ("--machines", "fan", "--ids", 1, "--train", 2, "--test", 2, "--seconds", 1)
+    result = asd("data", "synth", tmp_path / "made", *words)
+    assert next_line(result) == ["asd", "data", "list", str(tmp_path / "made")]
+
+
+@pytest.mark.parametrize("name", ["machines", "ids", "train", "test", "layout", "seconds", "seed", "snr_db"])
+def test_synth_states_the_default_that_it_has(name: str) -> None:
+    default = inspect.signature(write_dataset).parameters[name].default
+    words = ",".join(default) if isinstance(default, tuple) else f"{default:g}" if name != "layout" else default
+    help_text = get_type_hints(synth, include_extras=True)[name].__metadata__[0].help
+    assert help_text.endswith(f"[{words}]")
+
+
+def test_synth_refuses(tmp_path: Path) -> None:
+    unknown = asd("data", "synth", tmp_path / "made", "--machines", "fam")
+    assert unknown.exit_code == 2 and "fan" in unknown.stderr
+    assert asd("data", "synth", tmp_path / "made", "--layout", "dcase2019").exit_code == 2
+    assert not (tmp_path / "made").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").write_text("do not lose")
+    in_the_way = asd("data", "synth", tmp_path / "mine", *FEW, "--overwrite")
+    assert in_the_way.exit_code == 4 and (tmp_path / "mine/notes.txt").read_text() == "do not lose"
 
 
 # ---- the process ----------------------------------------------------------------------------------------------------

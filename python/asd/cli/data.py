@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +26,14 @@ FEWEST_NORMALS = 10
 SHOWN = 10
 
 app = typer.Typer(help="Recordings: what there is, whether it is sound, synthetic machines.", no_args_is_help=True)
+
+
+class SynthLayout(StrEnum):
+    """Layouts that synthetic machines are written in."""
+
+    dcase2020 = "dcase2020"
+    dcase2022 = "dcase2022"
+
 
 Root = Annotated[Path | None, typer.Argument(help="Data root. Default: --data, else $ASD_DATA, else ./data.")]
 Data = Annotated[Path | None, typer.Option(help="Data root, as the other commands take it.")]
@@ -100,8 +109,50 @@ def verify_(
         )
 
 
+@app.command("synth")
+def synth(
+    root: Annotated[Path, typer.Argument(help="Folder to make. It becomes a data root.")],
+    machines: Annotated[str | None, typer.Option(help="Machine types. [fan,pump,slider,valve]")] = None,
+    ids: Annotated[int | None, typer.Option(min=1, help="Machines of each type. [3]")] = None,
+    train: Annotated[int | None, typer.Option(min=0, help="Training normals of each machine. [60]")] = None,
+    test: Annotated[int | None, typer.Option(min=0, help="Test clips of each, half of them faulty. [60]")] = None,
+    layout: Annotated[
+        SynthLayout | None, typer.Option(help="dcase2022 has domains and attributes. [dcase2020]")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(help="Length of a recording, 1 or more. [10]")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The same seed makes the same bytes. [0]")] = None,
+    snr_db: Annotated[float | None, typer.Option(help="Machine above room noise, dB. [6]")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an older synthetic set.")] = False,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads. Default: all there are.")] = None,
+) -> None:
+    """Make recordings of machines that do not exist: of physics, with faults that engineers know."""
+    from asd.data.catalog import open_catalog
+    from asd.data.inventory import take_stock
+    from asd.data.synth import write_dataset
+
+    asked: dict[str, Any] = {
+        "machines": _names(machines) if machines is not None else None,
+        "ids": ids,
+        "train": train,
+        "test": test,
+        "layout": layout and layout.value,
+        "seconds": seconds,
+        "seed": seed,
+        "snr_db": snr_db,
+        "threads": threads,
+    }
+    drive(write_dataset(root, overwrite=overwrite, **{key: value for key, value in asked.items() if value is not None}))
+    catalog = open_catalog(root)
+    _show_list(catalog, drive(take_stock(catalog)))
+    next_step(_train_command(catalog.clips, root) or shell("asd", "data", "list", root))
+
+
 def _notes(catalog: Catalog) -> Generator[Event, None, None]:
     yield from catalog.notes
+
+
+def _names(listed: str) -> list[str]:
+    return [name.strip() for name in listed.split(",") if name.strip()]
 
 
 def _shown_root(given: Path | None) -> list[str]:
