@@ -172,7 +172,7 @@ def _train(clips: list[Clip], sections: list[str], settings: Config, folder: Pat
     from asd.train.baseline import train_baseline
 
     hours = f"{len(clips)} normal recordings of {settings.data.machine}, sections {', '.join(sections)}"
-    with new_run(folder, overwrite) as staging, (staging / "train.log").open("w", encoding="utf-8") as log:
+    with new_run(folder, overwrite) as staging, (staging / "train.log").open("w", encoding="utf-8", buffering=1) as log:
         say(hours)
         trained = drive(train_baseline(clips, settings, sections), lambda line: print(line, file=log))
         trained.write(staging, settings)

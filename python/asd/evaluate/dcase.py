@@ -61,7 +61,7 @@ def section_figures(rows: Sequence[ScoreRow]) -> dict[str, float | int | None]:
 
 
 def _auc_or_none(rows: Sequence[ScoreRow], partial: bool = False) -> float | None:
-    labels_B = [r.label for r in rows]
+    labels_B = [r.label for r in rows if r.label is not None]
     if 0 not in labels_B or 1 not in labels_B:
         return None
     return (pauc if partial else auc)(labels_B, [r.score for r in rows])

@@ -1,0 +1,397 @@
+"""What users do wrong, and what their disks do to them: an exit code, the file's name, and a way out for each."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from asd.cli import app
+
+RATE = 16_000
+
+
+@dataclass
+class Outcome:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+def asd(*words: object) -> Outcome:
+    """Run a command in this process."""
+    result = CliRunner().invoke(app, [str(w) for w in words])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Outcome(result.exit_code, result.stdout, result.stderr)
+
+
+def hum(seed: int, seconds: float = 1.0, rate: int = RATE) -> np.ndarray:
+    """A tone in noise, a little different each time."""
+    rng = np.random.default_rng(seed)
+    t_N = np.arange(round(seconds * rate)) / rate
+    wave_N = 0.1 * np.sin(2 * np.pi * (200 + rng.normal()) * t_N) + 0.01 * rng.normal(size=t_N.size)
+    return wave_N.astype(np.float32)
+
+
+@pytest.fixture
+def pump(tmp_path: Path) -> Path:
+    """A folder of 12 good recordings of one machine."""
+    folder = tmp_path / "pump7"
+    folder.mkdir()
+    for i in range(12):
+        soundfile.write(folder / f"{i:02}.wav", hum(i), RATE)
+    return folder
+
+
+def train(pump: Path, *more: object) -> Outcome:
+    return asd("train", "--normal", pump, "--runs", pump.parent / "runs", *more)
+
+
+def header(channels: int = 1, rate: int = RATE, bits: int = 16, data: bytes = b"", claims: int | None = None) -> bytes:
+    """A WAV file whose header says what it is told."""
+    block = channels * bits // 8
+    size = len(data) if claims is None else claims
+    fmt = struct.pack("<HHIIHH", 1, channels, rate, rate * block & 0xFFFFFFFF, block, bits)
+    body = b"WAVEfmt " + struct.pack("<I", 16) + fmt + b"data" + struct.pack("<I", size) + data
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def float_wav(path: Path, spoilt: float) -> None:
+    wave_N = hum(0)
+    wave_N[777] = spoilt
+    soundfile.write(path, wave_N, RATE, subtype="FLOAT")
+
+
+def m4a(path: Path) -> None:
+    path.write_bytes(b"\x00\x00\x00\x20ftypM4A \x00\x00\x00\x00M4A mp42isom" + bytes(200))
+
+
+SPOILERS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "empty file": (lambda p: p.write_bytes(b""), "empty"),
+    "truncated header": (lambda p: p.write_bytes(header()[:30]), ""),
+    "text": (lambda p: p.write_text("Dear Sirs, the pump is loud.\n" * 50), "text"),
+    "m4a inside": (m4a, "ffmpeg"),
+    "NaN": (lambda p: float_wav(p, float("nan")), "NaN"),
+    "infinite": (lambda p: float_wav(p, float("inf")), "infinite"),
+    "zero-length audio": (lambda p: p.write_bytes(header()), ""),
+    "no channels": (lambda p: p.write_bytes(header(channels=0, data=bytes(100))), "channels"),
+    "3 GHz": (lambda p: p.write_bytes(header(rate=3_000_000_000, data=bytes(64_000))), "3000000000"),
+    "10 ms": (lambda p: soundfile.write(p, hum(0, 0.01), RATE), ""),
+    "8 kHz": (lambda p: soundfile.write(p, hum(0, 1, 8_000), 8_000), "--allow-upsampling"),
+    "dangling link": (lambda p: p.symlink_to("nowhere.wav"), ""),
+    "read error": (lambda p: p.symlink_to("/proc/self/mem"), ""),
+}
+
+
+@pytest.mark.parametrize("what", SPOILERS)
+def test_a_broken_recording_stops_training_with_its_name_or_is_skipped(pump: Path, what: str) -> None:
+    spoil, says = SPOILERS[what]
+    bad = pump / "bad one.wav"
+    spoil(bad)
+    stopped = train(pump)
+    assert stopped.code == 3, stopped.err
+    assert "bad one.wav" in stopped.err
+    assert says in stopped.err
+    assert "--skip-bad" in stopped.err
+    assert not (pump.parent / "runs" / "pump7").exists()
+
+    went_on = train(pump, "--skip-bad")
+    assert went_on.code == 0, went_on.err
+    described = json.loads((pump.parent / "runs" / "pump7" / "detector" / "detector.json").read_text())
+    assert [Path(s["file"]).name for s in described["skipped"]] == ["bad one.wav"]
+    assert described["sections"]["00"]["n_normals"] == 12
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Give up root's right to read everything."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65_534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+def test_a_recording_without_permission() -> None:
+    # Not in tmp_path, into which nobody may not look.
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o777)
+        folder = Path(place) / "pump7"
+        folder.mkdir()
+        for i in range(12):
+            soundfile.write(folder / f"{i:02}.wav", hum(i), RATE)
+        assert train(folder).code == 0  # and every module is loaded, which nobody may not read either
+        (folder / "03.wav").chmod(0)
+        with nobody():
+            stopped = asd("train", "--normal", folder, "--runs", Path(place) / "others")
+    assert stopped.code == 3
+    assert "03.wav: permission denied" in stopped.err
+    assert "chmod" in stopped.err
+
+
+def test_truncated_data_is_read_as_far_as_it_goes(pump: Path) -> None:
+    samples = (hum(3, 2) * 32_767).astype("<i2").tobytes()
+    (pump / "cut.wav").write_bytes(header(data=samples, claims=10 * len(samples)))
+    trained = train(pump)
+    assert trained.code == 0
+    assert "1 of 13 recordings cut short (their header promises more): cut.wav" in trained.err
+
+
+def test_a_format_that_is_not_read_is_named_with_the_way_out(tmp_path: Path) -> None:
+    folder = tmp_path / "pump7"
+    folder.mkdir()
+    m4a(folder / "a.m4a")
+    stopped = train(folder)
+    assert stopped.code == 3
+    assert "ffmpeg" in stopped.err
+    assert ".m4a" in stopped.err
+
+
+def test_missing_data_root(tmp_path: Path) -> None:
+    stopped = asd("train", "--machine", "fan", "--data", tmp_path / "nowhere")
+    assert stopped.code == 3
+    assert "nowhere" in stopped.err
+    assert "asd data synth" in stopped.err
+
+
+def test_empty_data_root(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    stopped = asd("train", "--machine", "fan", "--data", tmp_path / "data")
+    assert stopped.code == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--machine", "sliders"], "Did you mean 'slider'?"),
+        (["--machine", "slider", "--id", "01"], "00, 04, 06"),
+        ([], "which machine?"),
+        (["--machine", "slider", "--normal", "x"], "exclude each other"),
+        (["--machine", "slider", "--id", "00", "--set", "agregate=mean"], "Did you mean 'aggregate'?"),
+        (["--machine", "slider", "--id", "00", "--channel", "left"], "channel"),
+        (["--machine", "slider", "--id", "00", "--method", "magic"], "magic"),
+        (["--machine", "slider", "--id", "00", "--false-alarm-rate", "2"], "false_alarm_rate"),
+        (["--machine", "slider", "--id", "00", "--exclude", "slider/train/normal_id_00_000.wav"], "Did you mean"),
+    ],
+)
+def test_usage(data_root: Path, tmp_path: Path, words: list[str], says: str) -> None:
+    stopped = asd("train", "--data", data_root / "dcase2020_wavs", "--runs", tmp_path, *words)
+    assert stopped.code == 2, stopped.err
+    assert says in stopped.err
+
+
+def test_no_training_clips(data_root: Path, tmp_path: Path) -> None:
+    stopped = asd("train", "--data", data_root / "dcase2020_wavs", "--runs", tmp_path, "--machine", "fan", "--id", "00")
+    assert stopped.code == 3
+    assert "fan id_00 has 0 training clips" in stopped.err
+
+
+def test_duplicate_names(pump: Path) -> None:
+    soundfile.write(pump / "03.flac", hum(99), RATE)
+    stopped = train(pump)
+    assert stopped.code == 3
+    assert "03.flac" in stopped.err
+    assert "03.wav" in stopped.err
+
+
+def test_fewer_than_ten_normals(pump: Path) -> None:
+    for i in range(5):
+        (pump / f"{i:02}.wav").unlink()
+    stopped = train(pump)
+    assert stopped.code == 3
+    assert "7 normal recordings are too few" in stopped.err
+    forced = train(pump, "--force")
+    assert forced.code == 0
+    assert "only 7 normals" in forced.err
+
+
+def test_run_folder_in_the_way(pump: Path) -> None:
+    assert train(pump).code == 0
+    stopped = train(pump)
+    assert stopped.code == 4
+    assert "--overwrite" in stopped.err
+    assert train(pump, "--overwrite").code == 0
+
+
+@pytest.mark.parametrize("runs", ["/proc/asd-runs", "a-file/runs"])
+def test_unwritable_run_folder(pump: Path, runs: str) -> None:
+    (pump.parent / "a-file").touch()
+    stopped = asd("train", "--normal", pump, "--runs", pump.parent / runs)
+    assert stopped.code == 3
+    assert "cannot be written" in stopped.err
+    assert "pump7" in stopped.err
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_full_disk(pump: Path, tiny_disk: Path) -> None:
+    stopped = asd("train", "--normal", pump, "--runs", tiny_disk / "runs")
+    assert stopped.code == 3
+    assert "No space left on device" in stopped.err
+    assert "weights.safetensors" in stopped.err
+    assert list((tiny_disk / "runs").iterdir()) == []
+
+
+def test_full_disk_while_scoring_keeps_the_older_scores(pump: Path, tiny_disk: Path) -> None:
+    assert train(pump).code == 0
+    run = pump.parent / "runs" / "pump7"
+    assert asd("score", run, pump).code == 0
+    kept = (run / "scores.csv").read_bytes()
+    shutil.copytree(run, tiny_disk / "pump7", ignore=shutil.ignore_patterns("weights.safetensors", "embeddings.npz"))
+    for name in ("detector/weights.safetensors", "embeddings.npz"):
+        (tiny_disk / "pump7" / name).symlink_to(run / name)
+    filler = tiny_disk / "filler"
+    with filler.open("wb", buffering=0) as stream, pytest.raises(OSError, match="No space"):
+        while stream.write(bytes(4_096)):
+            pass
+    stopped = asd("score", tiny_disk / "pump7", pump)
+    assert stopped.code == 3
+    assert "No space left on device" in stopped.err
+    assert (tiny_disk / "pump7" / "scores.csv").read_bytes() == kept
+
+
+def logmels(root: Path, shapes: list[tuple[int, ...]]) -> Path:
+    """A data root of ready log-mels."""
+    folder = root / "fan" / "train"
+    folder.mkdir(parents=True)
+    recipe = {"sample_rate": RATE, "n_fft": 1024, "hop_length": 512, "n_mels": 128, "mel_scale": "slaney", "unit": "dB"}
+    (root / "features.json").write_text(json.dumps(recipe))
+    for i, shape in enumerate(shapes):
+        np.save(folder / f"normal_id_00_{i:08}.npy", np.random.default_rng(i).normal(size=shape).astype(np.float16))
+    return root
+
+
+@pytest.mark.parametrize("odd", [(64, 200), (128, 200, 1), (128,), (128, 313)])
+def test_log_mels_of_the_wrong_shape_and_mixed_lengths(tmp_path: Path, odd: tuple[int, ...]) -> None:
+    root = logmels(tmp_path / "data", [(128, 200)] * 12 + [odd])
+    stopped = asd("train", "--data", root, "--runs", tmp_path / "runs", "--machine", "fan")
+    assert stopped.code == 3, stopped.err
+    assert "normal_id_00_00000012.npy" in stopped.err
+
+
+def test_log_mels_made_otherwise_than_the_settings_say(tmp_path: Path) -> None:
+    root = logmels(tmp_path / "data", [(128, 200)] * 12)
+    words = [
+        "train",
+        "--data",
+        root,
+        "--runs",
+        tmp_path / "runs",
+        "--machine",
+        "fan",
+        "--set",
+        "features.hop_length=256",
+    ]
+    stopped = asd(*words)
+    assert stopped.code == 3
+    assert "hop_length" in stopped.err
+
+
+def test_silent_recordings_are_no_error(pump: Path) -> None:
+    soundfile.write(pump / "silent.wav", np.zeros(RATE), RATE)
+    trained = train(pump)
+    assert trained.code == 0
+    assert "1 of 13 recordings silent: silent.wav" in trained.err
+    scored = asd("score", pump.parent / "runs" / "pump7", pump / "silent.wav", "--json")
+    assert scored.code == 0
+    assert len(json.loads(scored.out)["recordings"]) == 1
+    assert "silent" in scored.err
+
+
+def test_mixed_rates_are_no_error(pump: Path) -> None:
+    soundfile.write(pump / "44.wav", hum(50, 1, 44_100), 44_100)
+    trained = train(pump)
+    assert trained.code == 0
+    assert "resampled to 16000 Hz: 1 at 44100 Hz" in trained.err
+    assert "the detector hears 0 to 8000 Hz" in trained.err
+
+
+def test_no_known_anomalies_is_no_error(pump: Path, tmp_path: Path) -> None:
+    assert train(pump).code == 0
+    new = tmp_path / "new"
+    new.mkdir()
+    soundfile.write(new / "monday.wav", hum(70), RATE)
+    run = pump.parent / "runs" / "pump7"
+    scored = asd("score", run, new)
+    assert scored.code == 0
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["mean"] == {"auc": None, "pauc": None}
+    assert asd("report", run).code == 0
+
+
+def test_fail_on_anomaly(pump: Path, tmp_path: Path) -> None:
+    assert train(pump).code == 0
+    run = pump.parent / "runs" / "pump7"
+    noise = tmp_path / "bang.wav"
+    soundfile.write(noise, np.random.default_rng(0).normal(scale=0.2, size=RATE), RATE)
+    assert asd("score", run, noise, "--fail-on-anomaly").code == 10
+    assert asd("score", run, pump / "03.wav", "--fail-on-anomaly").code == 0
+    assert asd("score", run, noise).code == 0
+
+
+def test_scoring_a_broken_recording(pump: Path, tmp_path: Path) -> None:
+    assert train(pump).code == 0
+    run = pump.parent / "runs" / "pump7"
+    new = tmp_path / "new"
+    new.mkdir()
+    (new / "broken.wav").write_bytes(b"RIFF")
+    soundfile.write(new / "good.wav", hum(70), RATE)
+    stopped = asd("score", run, new)
+    assert stopped.code == 3
+    assert "broken.wav" in stopped.err
+    assert not (run / "scores.csv").exists()
+    went_on = asd("score", run, new, "--skip-bad")
+    assert went_on.code == 0
+    assert [Path(s["file"]).name for s in json.loads((run / "metrics.json").read_text())["skipped"]] == ["broken.wav"]
+    assert asd("score", run, new / "broken.wav", "--skip-bad").code == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["score", "runs/absent"], 4, "no run folder"),
+        (["report", "runs/absent"], 4, "no run folder"),
+        (["score"], 2, ""),
+        (["scroe"], 2, "scroe"),
+    ],
+)
+def test_commands_without_what_they_need(tmp_path: Path, words: list[str], code: int, says: str) -> None:
+    outcome = asd(*words)
+    assert outcome.code == code
+    assert says in outcome.err
+
+
+def test_own_recordings_have_no_test_clips(pump: Path) -> None:
+    assert train(pump).code == 0
+    stopped = asd("score", pump.parent / "runs" / "pump7")
+    assert stopped.code == 3
+    assert "Name what to score" in stopped.err
