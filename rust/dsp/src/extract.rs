@@ -49,12 +49,7 @@ pub fn scan(
     each(paths, threads, go_on, |path, _| recording::scan(path, channel))
 }
 
-fn read_one(
-    logmel: &LogMel,
-    path: &Path,
-    options: &ReadOptions,
-    scratch: &mut Scratch,
-) -> Result<Extract> {
+fn read_one(logmel: &LogMel, path: &Path, options: &ReadOptions, scratch: &mut Scratch) -> Result<Extract> {
     let (windows, health) = recording::read(path, options)?;
     let frames = logmel.frames(windows.clip)?;
     let per_window = logmel.spec().n_mels * frames;

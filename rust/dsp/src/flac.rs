@@ -15,6 +15,7 @@ use symphonia::default::formats::FlacReader;
 
 use crate::audio::{Audio, check_header};
 use crate::error::{Error, Remedy, Result};
+use crate::pool;
 
 /// `fLaC`, the header of a block, and the STREAMINFO block, which must come first.
 const HEAD: usize = 4 + 4 + 34;
@@ -106,6 +107,7 @@ fn planes(reader: &mut FlacReader<'_>, decoder: &mut FlacDecoder, promise: Promi
         Error::content(format!("the FLAC stream is damaged at {:.2} s", seconds(done)), Remedy::CopyAgain)
     };
     loop {
+        pool::check()?;
         let packet = match reader.next_packet() {
             Ok(Some(packet)) => packet,
             Ok(None) => break,

@@ -12,6 +12,7 @@ use std::f64::consts::PI;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
+use crate::pool;
 
 /// Where the pass band ends, as a share of the lower Nyquist frequency.
 const PASS: f64 = 0.95;
@@ -29,6 +30,9 @@ const MAX_EXACT: usize = 1 << 18;
 /// Largest ratio of two rates; beyond it one of them is a mistake.
 const MAX_RATIO: u32 = 256;
 
+/// Blocks or outputs between two looks at whether the caller wants to stop.
+const ASK: usize = 4096;
+
 /// Partial sums side by side: what a vector register holds.
 const LANES: usize = 8;
 
@@ -44,7 +48,9 @@ pub fn resample(wave: &[f32], rate_in: u32, rate_out: u32) -> Result<Vec<f32>> {
     if rate_in == rate_out && rate_in > 0 {
         return Ok(wave.to_vec());
     }
-    Ok(cached(rate_in, rate_out)?.apply(wave))
+    let out = cached(rate_in, rate_out)?.apply(wave);
+    pool::check()?;
+    Ok(out)
 }
 
 /// A filter for one ratio of rates.
@@ -113,6 +119,9 @@ impl Resampler {
     fn apply_exact(&self, padded: &[f32], out: &mut [f32]) {
         let (up, down) = (self.up, self.down);
         for (block, out) in out.chunks_mut(TOGETHER * up).enumerate() {
+            if block % ASK == 0 && pool::check().is_err() {
+                return; // nobody waits for the rest; whoever called asks too
+            }
             let first = block * TOGETHER * down;
             for phase in 0..up.min(out.len()) {
                 let row = self.row(phase * down % up);
@@ -134,6 +143,9 @@ impl Resampler {
     /// Between two rows.
     fn apply_blended(&self, padded: &[f32], out: &mut [f32]) {
         for (k, out) in out.iter_mut().enumerate() {
+            if k % ASK == 0 && pool::check().is_err() {
+                return;
+            }
             let position = k * self.down;
             let window = self.window(padded, position / self.up);
             let phase = position % self.up * self.phases;

@@ -1,11 +1,13 @@
 //! The pool: every item once, the first error wins, interrupts end a call, panics do not hang it.
 
+mod common;
+
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use asd_dsp::error::{Error, Result};
-use asd_dsp::pool;
+use asd_dsp::{flac, pool, resample};
 
 fn always() -> impl FnMut() -> bool {
     || true
@@ -80,6 +82,25 @@ fn the_caller_can_stop_a_call_between_items_and_inside_of_them() {
     assert!(began.elapsed() < Duration::from_secs(5));
     assert_eq!(pool::check(), Ok(()));
     assert_eq!(pool::run(0..2, 2, |_, _| pool::check(), &mut always()), Ok(()));
+}
+
+#[test]
+fn long_kernels_see_that_the_caller_wants_to_stop() {
+    let bytes = common::Flac::new(16_000, 16, &[vec![1; 5000]]).bytes();
+    let seen = Mutex::new(Vec::new());
+    let job = |(), _: &mut _| {
+        while pool::check().is_ok() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let mut seen = seen.lock().expect("no job panics");
+        seen.push(flac::decode(&bytes).err());
+        for rate in [48_000, 44_099] {
+            seen.push(resample::resample(&[0.5; 50_000], rate, 16_000).err());
+        }
+        Ok(())
+    };
+    assert_eq!(pool::run(std::iter::once(()), 1, job, &mut || false), Err(Error::Interrupted));
+    assert_eq!(seen.into_inner().expect("no job panics"), vec![Some(Error::Interrupted); 3]);
 }
 
 #[test]
