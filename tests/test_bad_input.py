@@ -142,7 +142,7 @@ def test_a_recording_without_permission() -> None:
         with nobody():
             stopped = asd("train", "--normal", folder, "--runs", Path(place) / "others")
     assert stopped.code == 3
-    assert "03.wav: permission denied" in stopped.err
+    assert "03.wav: you are not allowed to read it" in stopped.err
     assert "chmod" in stopped.err
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Self
 
 
 class AsdError(Exception):
@@ -27,6 +28,10 @@ class AsdError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+    def or_else(self, way_out: str) -> Self:
+        """Return the same error with another way out after its hint."""
+        return type(self)(self.message, f"{self.hint}; or {way_out}" if self.hint else way_out)
 
 
 class UsageError(AsdError, ValueError):

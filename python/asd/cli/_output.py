@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,6 +55,17 @@ def data_root(argument: Path | None) -> Path:
     return root
 
 
+def tell_all(remarks: Iterable[Note | Caution]) -> None:
+    """Show remarks."""
+    for remark in remarks:
+        say(_line(remark), "yellow" if isinstance(remark, Caution) else "")
+
+
+def channel_of(text: str) -> int | str:
+    """Read what ``--channel`` was given: a number, or a word for `asd.config.FeatureSpec` to check."""
+    return int(text) if text.isdecimal() else text
+
+
 def drive(work: Generator[Event, None, T], log: Callable[[str], None] | None = None) -> T:
     """Run `work` to its end, show its events, and return its result.
 
@@ -71,13 +82,10 @@ def drive(work: Generator[Event, None, T], log: Callable[[str], None] | None = N
                 event = next(work)
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
-            match event:
-                case Progress():
-                    view.progress(event)
-                case Note(message):
-                    say(message)
-                case Caution(message):
-                    say(f"caution: {message}", "yellow")
+            if isinstance(event, Progress):
+                view.progress(event)
+            else:
+                tell_all([event])
             if log is not None:
                 log(_line(event))
 

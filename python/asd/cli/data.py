@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asd.cli._output import data_root, drive, next_step, out, print_json, say, shell
+from asd.cli._output import channel_of, data_root, drive, next_step, out, print_json, say, shell, tell_all
 from asd.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Sequence
 
     from asd.data.catalog import Catalog, Clip
     from asd.data.inventory import Stock
     from asd.data.verify import Checked, VerifyReport
-    from asd.events import Event
 
 FEWEST_NORMALS = 10
 """Fewer are refused by `asd train`."""
@@ -52,7 +51,7 @@ def list_(
     from asd.data.inventory import take_stock
 
     catalog = open_catalog(data_root(root or data), labels)
-    drive(_notes(catalog))
+    tell_all(catalog.notes)
     stocks = drive(take_stock(catalog))
     if json:
         print_json(_list_json(catalog, stocks))
@@ -77,7 +76,7 @@ def verify_(
 
     Exit code 3 when a recording is broken, after all of them were looked at.
     """
-    from asd.config import FeatureSpec
+    from asd.config import feature_spec
     from asd.data.catalog import open_catalog
     from asd.data.verify import verify
 
@@ -86,9 +85,8 @@ def verify_(
     if out_file is not None and not out_file.parent.is_dir():
         raise DataError(f"{out_file}: no folder {out_file.parent}", shell("mkdir", "-p", out_file.parent))
     catalog = open_catalog(data_root(root or data))
-    drive(_notes(catalog))
-    heard = channel if channel == "mix" else int(channel)
-    spec = FeatureSpec.model_validate({"channel": heard, "allow_upsampling": allow_upsampling})
+    tell_all(catalog.notes)
+    spec = feature_spec(channel=channel_of(channel), allow_upsampling=allow_upsampling)
     report = drive(verify(catalog.clips, spec, threads))
     if json:
         print_json(_verify_json(catalog, report))
@@ -145,10 +143,6 @@ def synth(
     catalog = open_catalog(root)
     _show_list(catalog, drive(take_stock(catalog)))
     next_step(_train_command(catalog.clips, root) or shell("asd", "data", "list", root))
-
-
-def _notes(catalog: Catalog) -> Generator[Event, None, None]:
-    yield from catalog.notes
 
 
 def _names(listed: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asd.cli._output import data_root, drive, next_step, out, print_json, say, shell
+from asd.cli._output import channel_of, data_root, drive, next_step, out, print_json, say, shell, tell_all
 from asd.errors import UsageError, nearest
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def train(
             "false_alarm_rate": false_alarm_rate,
             "threads": threads,
             "force": force or None,
-            "features.channel": _channel(channel),
+            "features.channel": None if channel is None else channel_of(channel),
             "features.allow_upsampling": allow_upsampling or None,
             "data.root": str(data) if data else None,
             "data.machine": machine or None,
@@ -89,6 +89,7 @@ def train(
         },
     )
     catalog, settings = _open(settings)
+    tell_all(catalog.notes)
     clips, sections = _choose(catalog, settings)
     folder = runs / (name or _default_name(settings))
     if dry_run:
@@ -117,10 +118,6 @@ def _settings(file: Path | None, assignments: list[str], flags: dict[str, Any]) 
             "--machine and --normal exclude each other", "--normal takes the machine's name from its folder."
         )
     return settings
-
-
-def _channel(text: str | None) -> int | str | None:
-    return int(text) if text is not None and text.isdecimal() else text
 
 
 def _ids(text: str) -> list[str] | None:
@@ -171,9 +168,8 @@ def _train(clips: list[Clip], sections: list[str], settings: Config, folder: Pat
     from asd.runs import new_run
     from asd.train.baseline import train_baseline
 
-    hours = f"{len(clips)} normal recordings of {settings.data.machine}, sections {', '.join(sections)}"
     with new_run(folder, overwrite) as staging, (staging / "train.log").open("w", encoding="utf-8", buffering=1) as log:
-        say(hours)
+        say(f"{len(clips)} normal recordings of {settings.data.machine}, to model: {', '.join(sections)}")
         trained = drive(train_baseline(clips, settings, sections), lambda line: print(line, file=log))
         trained.write(staging, settings)
     return trained

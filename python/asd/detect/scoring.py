@@ -54,8 +54,7 @@ def score_clips(
         yield Progress("scoring", done, len(clips))
         if isinstance(recording, features.Unreadable):
             if not skip_bad:
-                error = recording.error()
-                raise DataError(error.message, f"{error.hint} Or go on without it: --skip-bad".strip())
+                raise recording.error().or_else("go on without such recordings: --skip-bad")
             scored.skipped.append(recording)
             yield Caution(f"skipped {recording.path}: {recording.reason}")
             continue

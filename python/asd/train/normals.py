@@ -22,6 +22,9 @@ BLOCKS = 2 * CROSS_FIT_FOLDS
 """Into how many stretches of time a section is cut where it has too few recordings to hold some out."""
 
 
+SKIP = "go on without such recordings: --skip-bad"
+
+
 @dataclass(slots=True)
 class Profile:
     """Running mean and deviation of a section's log-mels, band by band."""
@@ -102,7 +105,7 @@ def read_normals(clips: Sequence[Clip], config: Config) -> Generator[Event, None
         yield Progress("reading", done, len(clips))
         if isinstance(recording, features.Unreadable):
             if not config.data.skip_bad:
-                raise _with_way_out(recording.error())
+                raise recording.error().or_else(SKIP)
             skipped.append(recording)
             yield Caution(f"skipped {recording.path}: {recording.reason}")
             continue
@@ -116,11 +119,6 @@ def read_normals(clips: Sequence[Clip], config: Config) -> Generator[Event, None
     read.sort(key=lambda r: (r.clip.section, r.clip.name))
     yield from remarks([r.clip.name for r in read], [r.health for r in read], config.features)
     return _table(read, config.data.session_regex, profiles, shape[1], skipped)
-
-
-def _with_way_out(error: DataError) -> DataError:
-    hint = f"{error.hint} " if error.hint else ""
-    return DataError(error.message, f"{hint}Or go on without such recordings: --skip-bad")
 
 
 def _mixed(first: Clip, shape: tuple[int, ...], other: Clip, other_shape: tuple[int, ...]) -> DataError:
