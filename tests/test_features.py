@@ -24,6 +24,10 @@ from asd import features
 from asd.config import LOG_EPS, FeatureSpec
 from asd.errors import DataError
 
+pytestmark = pytest.mark.filterwarnings(  # librosa's remarks on short waves and narrow bands
+    "ignore:Empty filters detected", "ignore:n_fft=.* is too large"
+)
+
 SLANEY = FeatureSpec()
 HTK = FeatureSpec(mel_scale="htk")
 FRAME_HEAD = SLANEY.n_fft // 2 + 1
@@ -142,7 +146,6 @@ def test_synthetic_signals_are_within_tolerance(wave_N, spec, oracle):
     extra=st.integers(0, 20_000),
     seed=st.integers(0, 2**32 - 1),
 )
-@pytest.mark.filterwarnings("ignore:Empty filters detected", "ignore:n_fft=")
 def test_any_spec_and_length_is_within_tolerance(n_fft, hop_share, n_mels, band, mel_scale, extra, seed):
     spec = FeatureSpec(
         n_fft=n_fft,
