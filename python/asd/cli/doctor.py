@@ -76,7 +76,7 @@ def _front_end() -> str:
     expected_FT = np.log(features.filterbank(spec) @ power_TK.T + spec.eps)
     error = float(np.abs(features.logmel(wave_N[None], spec)[0] - expected_FT).max())
     if error > WORST_ERROR:
-        raise ArithmeticError(f"log-mel differs from numpy's by {error:.1e}; install asd again")
+        raise ArithmeticError(f"log-mel differs from numpy's by {error:.1e}; install it again")
     return f"log-mel agrees with numpy within {error:.0e}"
 
 
