@@ -72,9 +72,10 @@ def _default_folder(runs: list[Run], runs_dir: Path) -> Path:
 
 
 def _show(report: Report, evidence: list[Evidence]) -> None:
-    """Print the plant's summary, then the tables."""
+    """Print the plant's summary, then the shorter tables; the files have all."""
     from asd.report import tables_of
     from asd.report.formats import rich
+    from asd.report.tables import incomparable, winner
 
     out.print(report.headline(), style="bold", markup=False)
     for machine, seen in zip(report.machines, evidence, strict=True):
@@ -82,6 +83,9 @@ def _show(report: Report, evidence: list[Evidence]) -> None:
         out.print(machine.name, style="bold", markup=False)
         for line in [*machine.lines(), *seen.lines()]:
             out.print(f"  {line}", markup=False, soft_wrap=True)
-    for table in tables_of(report):
+    for table in tables_of(report, brief=True):
         out.print()
         out.print(rich(table))
+    for text in (winner(report), incomparable(report)):
+        if text:
+            out.print(text, markup=False)

@@ -48,7 +48,7 @@ def write(report: Report, evidence: Sequence[Evidence], folder: Path) -> Generat
     every = list(tables_of(report))
     contents = {
         "report.html": page,
-        "report.md": markdown(report, evidence, every),
+        "report.md": _markdown(report, evidence, every),
         "report.csv": formats.csv_text(report),
         "report.tex": formats.latex_document(report.headline(), every),
         "report.json": json.dumps(report.json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
@@ -58,13 +58,19 @@ def write(report: Report, evidence: Sequence[Evidence], folder: Path) -> Generat
     return [folder / name for name in contents]
 
 
-def tables_of(report: Report) -> list[tables.Table]:
-    """Return the tables that a report has, the plant's first."""
-    labelled = [tables.figures(report), *tables.published(report)] if report.labelled else []
-    return [tables.machines(report), *(tables.ranked(m, TOP) for m in report.machines), *labelled]
+def tables_of(report: Report, brief: bool = False) -> list[tables.Table]:
+    """Return the tables that a report has, the plant's first.
+
+    Args:
+        brief: without the clips of several machines and without published rows of splits that were not scored.
+    """
+    labelled = [tables.figures(report)] if report.labelled else []
+    labelled += [t for t in tables.published(report) if t.strong or not brief]
+    ranked = [tables.ranked(m, TOP) for m in report.machines] if len(report.machines) == 1 or not brief else []
+    return [tables.machines(report), *ranked, *labelled]
 
 
-def markdown(report: Report, evidence: Sequence[Evidence], every: list[tables.Table]) -> str:
+def _markdown(report: Report, evidence: Sequence[Evidence], every: list[tables.Table]) -> str:
     """Return the report as Markdown."""
     parts = [f"# {report.headline()}", ""]
     for machine, seen in zip(report.machines, evidence, strict=True):

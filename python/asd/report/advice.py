@@ -24,15 +24,7 @@ def advice(
 ) -> list[str]:
     """Return what to record next, the most useful first."""
     texts = []
-    for s in sections:
-        needed = max(ENOUGH_NORMALS, math.ceil(1 / s.rate))
-        if s.support < needed:
-            more, of = needed - s.support, f" of {s.name}" if len(sections) > 1 else ""
-            texts.append(
-                f"Record {more} more normal clips{of} of {spec.clip_seconds:g} s: {s.support} cannot show a "
-                f"false-alarm rate of {percent(s.rate)} (95 %: {percent(s.interval[0])} to "
-                f"{percent(s.interval[1])})."
-            )
+    texts += _more_normals(sections, spec)
     if session := _one_session(normals):
         texts.append(
             f"Record on other days, loads and temperatures: all normals come from {session}, and what was not heard "
@@ -51,6 +43,25 @@ def advice(
     if len(sections) == 1:
         texts.append(
             "Record a second machine of this type, if there is one: its normals tell ordinary variation from faults."
+        )
+    return texts
+
+
+def _more_normals(sections: Sequence[Section], spec: FeatureSpec) -> list[str]:
+    """Return how many normals are wanted until the false-alarm rate can be shown; one text for IDs that are alike."""
+    wanted: dict[tuple[int, int, str], list[str]] = {}
+    for s in sections:
+        needed = max(ENOUGH_NORMALS, math.ceil(1 / s.rate))
+        if s.support < needed:
+            shown = f"{percent(s.rate)} (95 %: {percent(s.interval[0])} to {percent(s.interval[1])})"
+            wanted.setdefault((needed - s.support, s.support, shown), []).append(s.name)
+    texts = []
+    for (more, support, shown), names in wanted.items():
+        of = f" for ID {', '.join(names)}" if len(sections) > 1 else ""
+        each = " each" if len(names) > 1 else ""
+        texts.append(
+            f"Record {more} more normal clips of {spec.clip_seconds:g} s{of}{each}: {support} cannot show a "
+            f"false-alarm rate of {shown}."
         )
     return texts
 

@@ -129,9 +129,9 @@ class Health:
     def verdict(self) -> str:
         """Return the state in a word or two."""
         if self.unknown == self.recordings:
-            return "not known"
+            return "Not known"
         faults = ((self.silent, "silent"), (self.clipped, "clipped"), (self.truncated, "cut short"))
-        return ", ".join(f"{n:,} {what}" for n, what in faults if n) or "good"
+        return ", ".join(f"{n:,} {what}" for n, what in faults if n) or "Good"
 
     def words(self) -> list[str]:
         """Return one plain fact an entry."""

@@ -133,6 +133,14 @@ def find_regions(logmel_FT: NDArray[np.float32], profile: Profile, seconds_per_f
     return tuple(sorted(regions, key=lambda r: -r.excess))
 
 
+def largest(logmel_FT: NDArray[np.float32], profile: Profile) -> tuple[float, float]:
+    """Return the steady difference that is largest for what normals show: dB, signed, and the band's Hz."""
+    d_F = (logmel_FT.astype(np.float64) - profile.mean_F[:, None]).mean(1) * DB_PER_LN
+    d_F = ndimage.gaussian_filter1d(d_F, 1.0, mode="nearest")
+    band = int((np.abs(d_F) / np.maximum(profile.clip_std_F * DB_PER_LN, FLOOR_DB / 2)).argmax())
+    return float(d_F[band]), float(profile.hz_F[band])
+
+
 def _steady(
     d_FT: NDArray[np.float64], clip_std_F: NDArray[np.float64], hz_F: NDArray[np.float64], step: float
 ) -> list[Region]:
@@ -219,6 +227,11 @@ def band_edges(hz_F: NDArray[np.float64]) -> NDArray[np.float64]:
     first = max(0.0, 2 * hz_F[0] - between[0])
     last = 2 * hz_F[-1] - between[-1]
     return np.concatenate([[first], between, [last]])
+
+
+def hertz(hz: float) -> str:
+    """Return ``"260 Hz"`` or ``"1.9 kHz"``."""
+    return f"{round(hz, -1):.0f} Hz" if hz < 1000 else f"{hz / 1000:.1f} kHz"
 
 
 def hz_range(low: float, high: float) -> str:

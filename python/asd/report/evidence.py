@@ -15,7 +15,7 @@ from asd import features
 from asd.errors import AsdError
 from asd.report import sound
 from asd.report.clips import Clip
-from asd.report.deviation import Profile, Region, find_regions
+from asd.report.deviation import Profile, Region, find_regions, hertz, largest
 from asd.report.model import Machine
 
 
@@ -27,6 +27,7 @@ class Look:
         start: seconds from the start of the recording.
         logmel_FT: ln units.
         regions: where it deviates, the largest excess first.
+        largest: the largest steady difference from normal, dB and Hz, whether it stands out or not.
         hz_F: band centres.
         step: seconds a frame.
     """
@@ -35,23 +36,34 @@ class Look:
     start: float
     logmel_FT: NDArray[np.float32]
     regions: tuple[Region, ...]
+    largest: tuple[float, float]
     hz_F: NDArray[np.float64]
     step: float
 
     def words(self) -> str:
         """Return the main deviation as a sentence."""
         if not self.regions:
-            return "No single band stands out: the difference is spread over many bands and moments."
+            db, hz = self.largest
+            how = "louder" if db > 0 else "quieter"
+            return (
+                "No single band stands out; the difference is spread over many of them. "
+                f"The largest, {abs(db):.1f} dB {how} near {hertz(hz)}, is one that normals show too."
+            )
         text = self.regions[0].words(self.start)
         return text[0].upper() + text[1:] + "."
 
+    def title(self) -> str:
+        """Return the first sentence of `words`."""
+        return self.words().partition(". ")[0].rstrip(".") + "."
+
     def peak(self) -> str:
-        """Return where the main deviation is largest, or an empty string."""
-        if not self.regions or self.regions[0].kind != "level":
+        """Return what `title` leaves unsaid, or an empty string: where the main deviation is largest."""
+        if not self.regions:
+            return self.words().partition(". ")[2]
+        if self.regions[0].kind != "level":
             return ""
         most = self.regions[0]
-        hz = f"{most.peak_hz:.0f} Hz" if most.peak_hz < 1000 else f"{most.peak_hz / 1000:.1f} kHz"
-        return f"Most at {hz}: {most.peak_db:+.0f} dB.".replace("-", "−")
+        return f"Most at {hertz(most.peak_hz)}: {most.peak_db:+.0f} dB.".replace("-", "−")
 
 
 @dataclass(frozen=True)
@@ -77,7 +89,7 @@ class Evidence:
         if self.looks:
             worst = self.looks[0]
             kind = "Most wrong" if worst.clip.anomalous else "Most unusual, below the limit"
-            lines.append(f"{kind}: {worst.clip.name}. {worst.words()} {worst.peak()}".rstrip())
+            lines.append(f"{kind}: {worst.clip.name}. {worst.title()} {worst.peak()}".rstrip())
         return [*lines, *self.missing]
 
 
@@ -110,8 +122,9 @@ def _looks(machine: Machine, wanted: list[tuple[Clip, float]]) -> tuple[dict[Pat
             continue
         window = int(np.abs(recording.starts_W - start).argmin())
         logmel_FT = recording.logmel_WFT[window]
-        regions = find_regions(logmel_FT, profiles[clip.section], hop)
-        looks[clip.file] = Look(clip, start, logmel_FT, regions, profiles[clip.section].hz_F, hop)
+        profile = profiles[clip.section]
+        regions = find_regions(logmel_FT, profile, hop)
+        looks[clip.file] = Look(clip, start, logmel_FT, regions, largest(logmel_FT, profile), profile.hz_F, hop)
     return looks, missing
 
 

@@ -19,7 +19,8 @@ def rich(table: Table) -> RichTable:
     drawn = RichTable(title=escape(table.title), title_justify="left", caption=escape(table.note) or None)
     drawn.caption_justify = "left"
     for i, column in enumerate(table.columns):
-        drawn.add_column(escape(column), justify="left" if i < table.texts else "right", overflow="fold")
+        head = escape(column).replace("-", "-\n") if i >= table.texts else escape(column)
+        drawn.add_column(head, justify="left" if i < table.texts else "right", overflow="fold")
     for i, row in enumerate(table.rows):
         drawn.add_row(*map(escape, row), style="bold" if i in table.strong else None)
     return drawn

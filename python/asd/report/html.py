@@ -35,6 +35,13 @@ class Card:
     gallery: tuple[tuple[Look, Markup], ...]
     ranked: tables.Table
 
+    def kinds(self) -> list[str]:
+        """Return which outlines the worst clip shows."""
+        regions = self.worst_look.regions[: plots.OUTLINES] if self.worst_look else ()
+        names = {("level", True): "louder", ("level", False): "quieter", ("jumps", True): "rougher"}
+        found = {names.get((r.kind, r.db > 0), "smoother") for r in regions}
+        return [kind for kind in ("louder", "quieter", "rougher", "smoother") if kind in found]
+
     def gain_words(self) -> str:
         """Return how the two sounds were amplified, the same for both."""
         gain = round(self.evidence.worst_sound.gain_db) if self.evidence.worst_sound else 0

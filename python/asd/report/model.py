@@ -117,7 +117,7 @@ class Machine:
             f"Recordings: {'; '.join(self.health.words())}.",
             f"Behind it: {', '.join(self.behind())}.",
         ]
-        lines += [*self.skipped, *(f"Next: {text}" for text in self.advice)]
+        lines += [*self.skipped, *(f"To record next: {text}" for text in self.advice)]
         return [line for line in lines if line]
 
     def behind(self) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asd.evaluate.dcase import mean_over_sections
+from asd.evaluate.dcase import mean_over_machines, mean_over_sections
 from asd.evaluate.published import (
     DCASE2020,
     DCASE2022,
@@ -21,7 +21,7 @@ from asd.evaluate.published import (
     split_2020,
 )
 from asd.report.model import Machine, Report
-from asd.report.verdict import VERDICT_WORDS
+from asd.report.verdict import VERDICT_WORDS, verdict
 from asd.report.words import number
 
 NONE = "–"
@@ -52,12 +52,12 @@ def machines(report: Report) -> Table:
     for m in report.machines:
         for s in m.sections:
             low, high = (100 * r for r in s.interval)
-            verdict = VERDICT_WORDS[m.verdict]
+            judged = VERDICT_WORDS[verdict([s])]
             rows.append(
                 (
                     m.machine,
                     s.name,
-                    verdict,
+                    judged,
                     f"{len(s.clips):,}",
                     f"{s.alarms:,}",
                     number(s.by_chance),
@@ -72,7 +72,7 @@ def machines(report: Report) -> Table:
         (*columns, "false alarms, % (95 %)", "normals"),
         tuple(rows),
         texts=3,
-        note="The verdict is that of the machine: its alarms against those that chance would give.",
+        note="The verdict weighs the alarms of an ID against those that chance would give.",
     )
 
 
@@ -120,7 +120,7 @@ def figures(report: Report) -> Table:
             rows.append((m, "mean", *_means(systems.values(), m), "", ""))
     if len(report.figures["machines"]) > 1:
         strong.add(len(rows))
-        means = (c for system in systems.values() for c in _cells(system["mean"]))
+        means = [c for system in systems.values() for c in _mean_cells(report, system)]
         rows.append(("mean of machines", "", *means, "", ""))
     heads = [f"{head}\n{name}" for name in systems for head in ("AUC", "pAUC")]
     return Table(
@@ -132,6 +132,12 @@ def figures(report: Report) -> Table:
         note="Percent; p = 0.1, standardised: random is 50, perfect 100. Means are over IDs, then over machines. "
         f"{NONE}: normals or anomalies are not known.",
     )
+
+
+def _mean_cells(report: Report, system: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the means of a scorer, unless it lacks a machine that the others have: such means do not compare."""
+    whole = set(system["machines"]) == set(report.figures["machines"])
+    return _cells(system["mean"]) if whole else (NONE, NONE)
 
 
 def _primary(report: Report) -> str:
@@ -155,15 +161,23 @@ def _percent(fraction: float | None) -> str:
 
 
 def winner(report: Report) -> str:
-    """Say which scorer has the higher mean AUC, or an empty string where there is only one."""
-    means = {_primary(report): report.figures["mean"]["auc"]}
-    means |= {name: other["mean"]["auc"] for name, other in report.figures["beside"].items()}
-    known = {name: auc for name, auc in means.items() if auc is not None}
-    if len(known) < 2:
-        return ""
-    best = max(known, key=lambda name: known[name])
-    others = ", ".join(f"{name} {100 * auc:.2f}" for name, auc in known.items() if name != best)
-    return f"By mean AUC {best} is ahead with {100 * known[best]:.2f}; {others}."
+    """Say which scorer has the higher mean AUC on the machines that both have scored; empty where there is only one."""
+    sentences = []
+    for name, other in report.figures["beside"].items():
+        shared = [m for m in other["machines"] if m in report.figures["machines"]]
+        ours = mean_over_machines({m: report.figures["machines"][m] for m in shared}, "auc")
+        theirs = mean_over_machines({m: other["machines"][m] for m in shared}, "auc")
+        if ours is None or theirs is None:
+            continue
+        first = " / ".join(sorted({str(m.detector["scorer"]) for m in report.machines if name in m.beside}))
+        ahead, behind = ((first, ours), (name, theirs)) if ours >= theirs else ((name, theirs), (first, ours))
+        where = "" if len(shared) == len(report.figures["machines"]) else f" on {', '.join(shared)}"
+        sentences.append(
+            f"{ahead[0]} is ahead of {behind[0]} by {100 * (ahead[1] - behind[1]):.2f} points of mean AUC{where}."
+            if ahead[1] > behind[1]
+            else f"{first} and {name} are level in mean AUC{where}."
+        )
+    return " ".join(sentences)
 
 
 def published(report: Report) -> list[Table]:

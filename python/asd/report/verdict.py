@@ -131,7 +131,7 @@ def no_times(clips: Sequence[Clip]) -> str:
         return "all recordings bear the same time"
     sound = sum(c.seconds for c in clips[1:])
     if clips[0].time_source == "file" and max(times) - min(times) < timedelta(seconds=sound / 2):
-        return "the files' times lie closer than their sound is long, so they are those of a copy"
+        return "the files' times are those of a copy, closer together than their sound is long"
     return ""
 
 
