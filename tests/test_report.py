@@ -396,7 +396,7 @@ def test_real_wavs_end_to_end(data_root: Path, tmp_path: Path) -> None:
     ):
         result = CliRunner().invoke(app, words)
         assert result.exit_code == 0, result.output
-    assert "1 % of 24 recordings a day of one machine ID, as given" in result.output
+    assert "1 % of 24 recordings a day, as given" in result.output
     assert "Next: open" in result.output
     page = Page((tmp_path / "slider-00" / "report" / "report.html").read_text(encoding="utf-8"))
     assert page.errors == []

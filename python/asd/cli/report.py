@@ -24,7 +24,7 @@ def report(
     ] = None,
     per_day: Annotated[
         float | None,
-        typer.Option(min=0, help="Recordings a day of one machine ID. Default: one after the other, without pause."),
+        typer.Option(min=0.01, help="Recordings a day of one machine ID. Default: one after the other, without pause."),
     ] = None,
     top: Annotated[int, typer.Option(min=1, max=50, help="Spectrograms of highest-scored clips a machine.")] = 5,
     runs_dir: Annotated[Path, typer.Option("--runs-dir", "--runs", help="Where run folders lie.")] = Path("runs"),

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from asd.features import CLIPPED_SHARE
-from asd.report.words import count
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +144,7 @@ class Health:
             facts.append(f"{number or 'none'} {what}")
         facts.append(" and ".join(f"{r / 1000:g} kHz" for r in sorted(self.rates)))
         if set(self.channels) != {1}:
-            facts.append(" and ".join(count(c, "channel") for c in sorted(self.channels)))
+            facts.append(f"{' and '.join(map(str, sorted(self.channels)))} channels")
         return facts
 
 

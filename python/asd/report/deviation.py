@@ -92,14 +92,15 @@ class Region:
     all_bands: bool
     all_time: bool
 
-    def words(self, offset: float = 0.0) -> str:
+    def words(self, offset: float = 0.0, whole: bool = True) -> str:
         """Return the finding as a sentence, e.g. ``9 dB louder than normal at 1.9–2.6 kHz, all through the clip``.
 
         Args:
             offset: seconds from the start of the recording to the start of the window.
+            whole: the window is all of the recording.
         """
         where = "across the whole spectrum" if self.all_bands else f"at {hz_range(self.low_hz, self.high_hz)}"
-        if self.all_time:
+        if self.all_time and whole:
             when = "all through the clip"
         else:
             when = f"from {clock(offset + self.start)} to {clock(offset + self.end)}"

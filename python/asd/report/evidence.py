@@ -49,7 +49,8 @@ class Look:
                 "No single band stands out; the difference is spread over many of them. "
                 f"The largest, {abs(db):.1f} dB {how} near {hertz(hz)}, is one that normals show too."
             )
-        text = self.regions[0].words(self.start)
+        length = self.logmel_FT.shape[1] * self.step
+        text = self.regions[0].words(self.start, whole=self.clip.seconds < 1.5 * length)
         return text[0].upper() + text[1:] + "."
 
     def title(self) -> str:

@@ -123,8 +123,8 @@ class Machine:
     def behind(self) -> tuple[str, str]:
         """Return how much normal data stands behind the verdict: the recordings, and what is in them."""
         total = self.normal_health
-        ids = count(len(self.sections), "machine ID")
-        return count(total.recordings, "normal recording"), f"{hours(total.seconds)} of sound, {ids}"
+        ids = f", {count(len(self.sections), 'machine ID')}" if len(self.sections) > 1 else ""
+        return count(total.recordings, "normal recording"), f"{hours(total.seconds)} of sound{ids}"
 
     @property
     def timed(self) -> bool:

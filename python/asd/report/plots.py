@@ -275,15 +275,19 @@ def _legend(every: Sequence[Axes]) -> tuple[list[Artist], list[str]]:
 
 
 def _histogram_of(axes: Axes, section: Section, titled: bool) -> None:
+    # Of a few long recordings their windows are shown: a handful of scores makes no histogram.
+    windows = any(len(n.windows) > 1 for n in section.normals)
+    training = [score for n in section.normals for _, score in n.windows] if windows else None
     groups = {
-        "training normals": ([n.score for n in section.normals], OTHER),
+        f"training {'windows' if windows else 'normals'}": (training or [n.score for n in section.normals], OTHER),
         "normals": ([c.score for c in section.clips if c.label == 0], NORMAL),
         "anomalies": ([c.score for c in section.clips if c.label == 1], ALARM),
         "recordings": ([c.score for c in section.clips if c.label is None], SERIES[2]),
     }
     every = np.concatenate([scores for scores, _ in groups.values()])
     low, high = float(every.min()), float(np.percentile(every, 99))
-    high = max(high, section.threshold * 1.05)
+    limit = float(np.median([c.threshold for c in section.clips if c.threshold is not None]))
+    high = max(high, limit * 1.05)
     edges = np.linspace(low, high, 29)
     for label, (scores, colour) in groups.items():
         if not scores:
@@ -292,7 +296,7 @@ def _histogram_of(axes: Axes, section: Section, titled: bool) -> None:
         share = np.histogram(np.minimum(scores, high), edges)[0] / len(scores)
         axes.stairs(share, edges, fill=True, color=colour, alpha=0.28, lw=0)
         axes.stairs(share, edges, color=colour, lw=1.2, label=label)
-    axes.axvline(section.threshold, color=INK, lw=1, ls=(0, (4, 3)), label="alarm limit")
+    axes.axvline(limit, color=INK, lw=1, ls=(0, (4, 3)), label="alarm limit")
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.set_xlim(low, high)

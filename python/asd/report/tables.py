@@ -20,6 +20,7 @@ from asd.evaluate.published import (
     Split,
     split_2020,
 )
+from asd.report.clips import Section
 from asd.report.model import Machine, Report
 from asd.report.verdict import VERDICT_WORDS, verdict
 from asd.report.words import number
@@ -61,7 +62,7 @@ def machines(report: Report) -> Table:
                     f"{len(s.clips):,}",
                     f"{s.alarms:,}",
                     number(s.by_chance),
-                    f"{s.threshold:.4g}",
+                    _limit(s),
                     f"{number(100 * s.rate)} ({number(low)} to {number(high)})",
                     f"{len(s.normals):,}",
                 )
@@ -74,6 +75,12 @@ def machines(report: Report) -> Table:
         texts=3,
         note="The verdict weighs the alarms of an ID against those that chance would give.",
     )
+
+
+def _limit(section: Section) -> str:
+    """Return the alarm limit of the recordings, or the range of limits: it depends on their length."""
+    limits = sorted({f"{c.threshold:.4g}" for c in section.clips}, key=float)
+    return limits[0] if len(limits) == 1 else f"{limits[0]}–{limits[-1]}"
 
 
 def ranked(machine: Machine, top: int) -> Table:

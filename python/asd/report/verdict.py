@@ -65,12 +65,14 @@ class FalseAlarms:
     Attributes:
         per_day: recordings a day, of one machine ID.
         assumed: `per_day` was not given; it is listening without pause.
+        several: the machine has several IDs, of which this is one.
     """
 
     rate: float
     interval: tuple[float, float]
     per_day: float
     assumed: bool
+    several: bool
 
     def expected(self) -> str:
         """Return the number of alarms."""
@@ -84,7 +86,8 @@ class FalseAlarms:
     def basis(self) -> str:
         """Return what the expectation rests on."""
         how = "listening without pause" if self.assumed else "as given"
-        return f"{percent(self.rate)} of {number(self.per_day)} recordings a day of one machine ID, {how}."
+        of = " of one machine ID" if self.several else ""
+        return f"{percent(self.rate)} of {number(self.per_day)} recordings a day{of}, {how}."
 
 
 def verdict(sections: Sequence[Section]) -> Verdict:
@@ -167,4 +170,4 @@ def false_alarms(sections: Sequence[Section], clips: Sequence[Clip], per_day: fl
     pause_free = SECONDS_A_DAY / float(np.median([c.seconds for c in clips]))
     interval = min(s.interval[0] for s in sections), max(s.interval[1] for s in sections)
     rate = max(s.rate for s in sections)
-    return FalseAlarms(rate, interval, pause_free if per_day is None else per_day, per_day is None)
+    return FalseAlarms(rate, interval, per_day or pause_free, per_day is None, len(sections) > 1)
