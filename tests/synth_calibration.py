@@ -87,9 +87,7 @@ def hardness(root: Path, machine: str, seed: int, train: int, test: int) -> Hard
     )
 
 
-def _baseline_scores(
-    root: Path, rows: list[dict[str, str]], sections: Sequence[str]
-) -> dict[str, dict[str, float]]:
+def _baseline_scores(root: Path, rows: list[dict[str, str]], sections: Sequence[str]) -> dict[str, dict[str, float]]:
     """Return the score of each test clip by section and path."""
     rows = sorted(rows, key=lambda row: row["path"])
     features = []
@@ -99,9 +97,7 @@ def _baseline_scores(
     features_ND = np.array(features)
     sections_N = np.array([row["section"] for row in rows])
     train_N = np.array([row["split"] == "train" for row in rows])
-    normals = Normals(
-        features_ND[train_N], sections_N[train_N], np.full(train_N.sum(), ""), np.arange(train_N.sum())
-    )
+    normals = Normals(features_ND[train_N], sections_N[train_N], np.full(train_N.sum(), ""), np.arange(train_N.sum()))
     scorer = BaselineScorer.fit(SIBLINGS, normals, sections)
     scores: dict[str, dict[str, float]] = {}
     for s in sections:
@@ -152,7 +148,9 @@ def main(seeds: Sequence[int]) -> None:
                 h = hardness(Path(folder) / "data", machine, seed, **DEFAULT)
                 severities = "  ".join(f"{value:.3f}" for value in h.by_severity.values())
                 faults = "  ".join(f"{fault} {value:.2f}" for fault, value in h.by_fault.items())
-                print(f"{machine:8} {seed:4}  {h.baseline:.3f}     {severities}    {h.oracle:.3f}   {faults}", flush=True)
+                print(
+                    f"{machine:8} {seed:4}  {h.baseline:.3f}     {severities}    {h.oracle:.3f}   {faults}", flush=True
+                )
             print(f"seed {seed}: written in {wrote:.1f} s, {time.monotonic() - begun:.1f} s in all", flush=True)
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synth_calibration import DEFAULT, Hardness, hardness, write
 
 from asd.data.synth import DEFAULT_MACHINES
 from asd.data.synth.dataset import DEFAULT_TEST, DEFAULT_TRAIN
+from synth_calibration import DEFAULT, Hardness, hardness, write
 
 SEED = 0
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asd.data.synth.chance import stream
-from asd.data.synth.faults import FAULTS, level_of, stands_out
+from asd.data.synth.faults import FAULTS, level_of, missing_stroke, stands_out
 from asd.data.synth.machines import MACHINES, Duty, Machine
 from asd.data.synth.room import Grid, Hall, Spectrum, Wave, to_microphone, unevenness
 
@@ -156,9 +156,12 @@ def render(unit: Unit, clip: Clip, seed: int, snr_db: float) -> Rendering:
     healthy_N = sound_N + hiss_N
     fault_N = None
     if clip.fault:
-        fault_K = FAULTS[clip.fault](run, clip.severity, clip.stream(seed, "fault")) * path_K
-        if clip.fault != "missing-stroke":
-            level_db = level_of(unit.machine.faults[clip.fault], clip.severity)
-            fault_K *= stands_out(g, fault_K, unit.healthy_bands * recorder**2, level_db)
+        chance = clip.stream(seed, "fault")
+        full = unit.machine.faults[clip.fault]
+        if clip.fault == "missing-stroke":
+            fault_K = missing_stroke(run, clip.severity * full, chance) * path_K
+        else:
+            fault_K = FAULTS[clip.fault](run, clip.severity, chance) * path_K
+            fault_K *= stands_out(g, fault_K, unit.healthy_bands * recorder**2, level_of(full, clip.severity))
         fault_N = g.wave(fault_K)
     return Rendering(healthy_N, fault_N, float(snr))

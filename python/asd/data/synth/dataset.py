@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import shlex
 import shutil
 import tomllib
@@ -132,7 +133,7 @@ def write_dataset(
         RunFolderError: `root` is not empty.
         DataError: the disk is full, `root` cannot be written.
     """
-    sections = _checked(machines, ids, train, test, layout, seconds, seed, threads)
+    sections = _checked(machines, ids, train, test, layout, seconds, seed, snr_db, threads)
     recipe = {
         "machines": list(machines), "ids": list(sections), "train": train, "test": test, "layout": layout,
         "seconds": float(seconds), "seed": seed, "snr_db": float(snr_db), "severities": list(SEVERITIES),
@@ -167,8 +168,8 @@ def write_dataset(
                     _write_attributes(root, plan(machine, section, train, test, layout))
         (root / UNFINISHED).replace(root / RECIPE)
     except OSError as error:
-        path_ = error.filename or root
-        raise DataError(f"{path_}: cannot be written ({error.strerror or error})", _disk_hint(root)) from error
+        path = error.filename or root
+        raise DataError(f"{path}: cannot be written ({error.strerror or error})", _disk_hint(root)) from error
     return Summary(root, total, anomalies, total * float(seconds))
 
 
@@ -317,7 +318,7 @@ def _clear(root: Path, overwrite: bool) -> None:
 
 def _checked(
     machines: Sequence[str], ids: int | Sequence[str], train: int, test: int, layout: str,
-    seconds: float, seed: int, threads: int | None,
+    seconds: float, seed: int, snr_db: float, threads: int | None,
 ) -> tuple[str, ...]:  # fmt: skip
     """Return the sections, after every argument has been found possible."""
     for machine in machines:
@@ -339,13 +340,21 @@ def _checked(
                 f"id {section!r} is not two digits",
                 "IDs are two digits, as 00 or 04, and at most 50 (100 in the 2022 layout).",
             )
-    numbers = {
-        "machines": (len(machines), 1), "ids": (len(ids), 1), "train": (train, 0), "test": (test, 0),
-        "train + test": (train + test, 1), "seed": (seed, 0), "seconds": (seconds, 1.0), "threads": (threads or 1, 1),
-    }  # fmt: skip
-    for name, (value, least) in numbers.items():
-        if not value >= least:
-            raise UsageError(f"{name} = {value:g}", f"Give {least:g} or more.")
+    least = {
+        "machines": (len(machines), 1),
+        "ids": (len(ids), 1),
+        "train": (train, 0),
+        "test": (test, 0),
+        "train + test": (train + test, 1),
+        "seed": (seed, 0),
+        "seconds": (seconds, 1.0),
+        "threads": (1 if threads is None else threads, 1),
+    }
+    if not math.isfinite(snr_db):
+        raise UsageError(f"snr_db = {snr_db:g}", "Give a number of dB, such as 6.")
+    for name, (value, lowest) in least.items():
+        if not value >= lowest:
+            raise UsageError(f"{name} = {value:g}", f"Give {lowest:g} or more.")
     if len(set(machines)) < len(machines) or len(set(ids)) < len(ids):
         raise UsageError("a machine or an id is named twice", "Name each once.")
     return tuple(ids)

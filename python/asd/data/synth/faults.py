@@ -6,7 +6,7 @@ many dB in the third-octave band where it stands out most, over the sound of the
 one figure fits a tone, a hiss and an impact, on any machine. Full severity (1.0) has the machine's own figure,
 lower severities `DB_PER_SEVERITY` less for each unit below.
 
-A missing stroke is the exception: it takes sound away, and its severity is the share of strokes that fail.
+A missing stroke is the exception: it takes sound away, and its severity is a share of strokes that fail.
 
 Sources: bearing defect frequencies and their modulation by the load zone, Randall & Antoni, "Rolling element
 bearing diagnostics: a tutorial", MSSP 25 (2011); 1x for imbalance, 2x and 3x for misalignment, a burst once a
@@ -16,6 +16,7 @@ turn for a rub, ISO 13373-1 annex and any vibration chart.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,7 +30,7 @@ DB_PER_SEVERITY = 15.0
 """A fault of severity 0.4 is 9 dB weaker than the same fault at 1.0."""
 
 MISSING_AT_FULL = 0.4
-"""Share of the strokes that fail at severity 1."""
+"""Share of the strokes of a real recording that fail at severity 1."""
 
 STANDS_OUT_DB = 6.0
 """By how much a fault of severity 1 stands out of a real recording, unless told otherwise."""
@@ -88,7 +89,7 @@ def leak(run: Run, severity: float, rng: np.random.Generator) -> Spectrum:
 def loose_part(run: Run, severity: float, rng: np.random.Generator) -> Spectrum:
     """A rattle: now and then a part is thrown up and bounces to rest, sooner and softer each time."""
     g = run.grid
-    throws = rng.uniform(-0.2, g.samples / g.rate, rng.poisson(1.2 * g.samples / g.rate) + 2)
+    throws = rng.uniform(0, g.samples / g.rate, rng.poisson(1.2 * g.samples / g.rate) + 2)
     restitution = rng.uniform(0.6, 0.8, len(throws))
     bounces = restitution[:, None] ** np.arange(8)
     flights = rng.uniform(0.03, 0.08, len(throws))[:, None] * bounces
@@ -100,10 +101,10 @@ def loose_part(run: Run, severity: float, rng: np.random.Generator) -> Spectrum:
 
 
 def missing_stroke(run: Run, severity: float, rng: np.random.Generator) -> Spectrum:
-    """Strokes that do not happen: minus their sound."""
+    """Strokes that do not happen: minus their sound. The severity is the share of the strokes that fail, at least one."""
     if not run.strokes:
         raise UsageError("missing-stroke: the machine makes no strokes", "Take another fault for it.")
-    count = min(len(run.strokes), max(1, round(severity * MISSING_AT_FULL * len(run.strokes))))
+    count = min(len(run.strokes), max(1, round(severity * len(run.strokes))))
     gone_N = np.zeros(run.grid.samples, np.float32)
     for k in rng.choice(len(run.strokes), count, replace=False):
         gone_N[run.strokes[k]] = -1
@@ -155,24 +156,28 @@ def mix_fault(
         severity: in (0, 1]; 1 stands out by `STANDS_OUT_DB`, and every 0.2 less by 3 dB less. For
             ``"missing-stroke"`` the share of strokes that fail, in units of `MISSING_AT_FULL`.
         seed: the same seed, the same fault.
-        shaft_hz: speed of the shaft that carries the fault; it wanders by 0.2 %.
+        shaft_hz: speed of the shaft that carries the fault, 1 or more; it wanders by 0.2 %.
         level_db: RMS of the fault over RMS of the recording, in dB; overrides the level that follows from severity.
 
     Returns:
         (N,) float32; above 1 in magnitude where the fault would clip, for the caller to scale.
 
     Raises:
-        UsageError: unknown fault, severity outside (0, 1].
-        DataError: a silent, empty or non-finite recording; one without strokes for ``"missing-stroke"``.
+        UsageError: unknown fault, severity outside (0, 1], several channels, a shaft below 1 Hz.
+        DataError: a recording that is silent, not finite, or shorter than a second; without strokes, for
+            ``"missing-stroke"``.
     """
     check_fault(fault, severity)
     wave_N = np.asarray(wave_N, np.float32)
-    if wave_N.ndim != 1 or rate < 4000:
+    if wave_N.ndim != 1 or rate < 4000 or not shaft_hz >= 1:
         raise UsageError(
-            f"mix_fault: samples of shape {wave_N.shape} at {rate} Hz", "Give one channel, (N,), at 4000 Hz or more."
+            f"mix_fault: samples of shape {wave_N.shape} at {rate} Hz, shaft at {shaft_hz:g} Hz",
+            "Give one channel, (N,), at 4000 Hz or more, and a shaft of 1 Hz or more.",
         )
-    if not np.isfinite(wave_N).all() or not wave_N.any():
-        raise DataError("mix_fault: the recording is empty, silent or not finite", "Give a recording of a machine.")
+    if len(wave_N) < rate or not np.isfinite(wave_N).all() or not wave_N.any():
+        raise DataError(
+            "mix_fault: the recording is shorter than a second, silent or not finite", "Give a recording of a machine."
+        )
     rng = stream(seed, "mix", fault)
     if fault == "missing-stroke":
         return _drop_strokes(wave_N, rate, severity, rng)
@@ -225,33 +230,39 @@ def _hits(
 
 
 def _drop_strokes(wave_N: Wave, rate: int, severity: float, rng: np.random.Generator) -> Wave:
-    """Replace strokes of a recording by the rest between strokes, cross-faded.
+    """Replace strokes of a recording by its longest rest between strokes, cross-faded in 10 ms."""
+    strokes = _strokes(wave_N, rate)
+    rests = [slice(a.stop, b.start) for a, b in pairwise(strokes)]
+    if not rests:
+        raise DataError(
+            "missing-stroke: no strokes with a rest between them stand out of this recording",
+            "Take a recording of a machine that strikes.",
+        )
+    rest_N = wave_N[max(rests, key=lambda rest: rest.stop - rest.start)]
+    mixed_N = wave_N.copy()
+    count = max(1, round(severity * MISSING_AT_FULL * len(strokes)))
+    for k in rng.choice(len(strokes), count, replace=False):
+        length = strokes[k].stop - strokes[k].start
+        filler_N = np.resize(np.concatenate([rest_N, rest_N[::-1]]), length)
+        to_edge_N = np.minimum(np.arange(length), np.arange(length)[::-1])
+        fade_N = np.minimum(1, to_edge_N / (rate // 100)).astype(np.float32)
+        mixed_N[strokes[k]] += fade_N * (filler_N - mixed_N[strokes[k]])
+    return mixed_N
 
-    Strokes are found as runs of 10 ms frames whose level above 500 Hz is 6 dB or more over its median.
+
+def _strokes(wave_N: Wave, rate: int) -> list[slice]:
+    """Find the strokes of a recording, 50 ms to either side included.
+
+    A stroke is where the level above 500 Hz, in frames of 10 ms, is nearer in dB to the loudest frame than to the
+    median, and 6 dB or more over the median.
     """
     hop = rate // 100
     g = grid(len(wave_N), rate)
-    frames = len(wave_N) // hop
     crisp_N = g.wave(g.spectrum(wave_N) * high_pass(g, 500.0))
-    level = 10 * np.log10(np.mean(crisp_N[: frames * hop].reshape(frames, hop) ** 2, axis=1) + 1e-20)
-    loud = level > np.median(level) + 6
-    if not loud.any() or loud.mean() > 0.5:
-        raise DataError(
-            "missing-stroke: no strokes stand out of this recording", "Take a recording of a machine that strikes."
-        )
-    loud = np.convolve(loud, np.ones(11), "same") > 0  # opening and closing of one stroke belong together
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], loud.astype(int), [0]])))
-    strokes = list(zip(edges[::2] * hop, edges[1::2] * hop, strict=True))
-    rests = list(zip(edges[1:-1:2] * hop, edges[2::2] * hop, strict=True))
-    if not rests:
-        raise DataError("missing-stroke: no rest between strokes to put in their place", "Take a longer recording.")
-    count = max(1, round(severity * MISSING_AT_FULL * len(strokes)))
-    mixed_N = wave_N.copy()
-    start, stop = max(rests, key=lambda rest: rest[1] - rest[0])
-    rest_N = wave_N[start:stop]
-    for k in rng.choice(len(strokes), min(count, len(strokes)), replace=False):
-        a, b = strokes[k]
-        filler_N = np.resize(np.concatenate([rest_N, rest_N[::-1]]), b - a)
-        fade = np.minimum(1, np.minimum(np.arange(b - a), np.arange(b - a)[::-1]) / hop).astype(np.float32)
-        mixed_N[a:b] += fade * (filler_N - mixed_N[a:b])
-    return mixed_N
+    power_T = np.mean(crisp_N[: len(wave_N) // hop * hop].reshape(-1, hop) ** 2, axis=1)
+    level_T = 10 * np.log10(power_T + 1e-20)
+    rest_db = float(np.median(level_T))
+    loud_T = level_T > rest_db + max(6.0, 0.5 * (float(level_T.max()) - rest_db))
+    loud_T = np.convolve(loud_T, np.ones(11), "same") > 0
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], loud_T, [False]]).astype(int))) * hop
+    return [slice(int(a), int(b)) for a, b in edges.reshape(-1, 2)]

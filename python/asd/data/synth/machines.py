@@ -102,7 +102,8 @@ class Machine(Protocol):
     """What every kind of machine offers."""
 
     faults: ClassVar[Mapping[str, float]]
-    """What breaks on it, and how many dB its sound then stands out at full severity (see `asd.data.synth.faults`)."""
+    """What breaks on it, and by how many dB its sound stands out at full severity (see `asd.data.synth.faults`); for
+    ``"missing-stroke"``, what share of the strokes then fails."""
 
     @classmethod
     def draw(cls, grid: Grid, rng: np.random.Generator) -> Self:
@@ -187,8 +188,8 @@ class Fan:
         "imbalance": 11.0,
         "misalignment": 10.0,
         "bearing-outer": -5.5,
-        "rub": 0.0,
-        "loose-part": -5.0,
+        "rub": -1.0,
+        "loose-part": -6.0,
     }
 
     grid: Grid
@@ -227,11 +228,11 @@ class Pump:
     """A centrifugal pump: vane pass, rotor-slot whine, flow noise, the crackle of recirculation."""
 
     faults: ClassVar[Mapping[str, float]] = {
-        "misalignment": 9.0,
-        "bearing-outer": -3.0,
-        "bearing-inner": -3.0,
-        "leak": 7.0,
-        "loose-part": -4.0,
+        "misalignment": 8.5,
+        "bearing-outer": -3.5,
+        "bearing-inner": -3.5,
+        "leak": 6.5,
+        "loose-part": -4.5,
     }
 
     grid: Grid
@@ -272,11 +273,11 @@ class Slider:
     """A linear slide: strokes out and back, a motor that starts and stops, rolling noise, a thud at each end."""
 
     faults: ClassVar[Mapping[str, float]] = {
-        "bearing-outer": -3.0,
-        "rub": 0.0,
-        "leak": -2.0,
-        "missing-stroke": 0.0,
-        "loose-part": -9.0,
+        "bearing-outer": -3.5,
+        "rub": -1.0,
+        "leak": -2.5,
+        "missing-stroke": 0.35,
+        "loose-part": -9.5,
     }
 
     grid: Grid
@@ -326,14 +327,14 @@ class Valve:
     """A solenoid valve: it strikes open, lets a puff of air through, strikes shut; a humming coil all the while."""
 
     faults: ClassVar[Mapping[str, float]] = {
-        "leak": -0.5,
-        "missing-stroke": 0.0,
-        "loose-part": -4.5,
+        "leak": -4.5,
+        "missing-stroke": 0.5,
+        "loose-part": -5.0,
     }
 
     grid: Grid
     period: float
-    open_seconds: float
+    open_share: float
     shut_height: float
     puff: float
     body_K: Spectrum
@@ -342,19 +343,20 @@ class Valve:
 
     @classmethod
     def draw(cls, grid: Grid, rng: np.random.Generator) -> Valve:
-        """A stroke every 0.6-1.2 s; a body that rings at 3.5-7 kHz and, weaker, at 1-2 kHz."""
+        """A stroke every 0.7-1.1 s; a body that rings at 3.5-7 kHz and, weaker, at 1-2 kHz."""
         body_K = body(grid, 3500, 7200, 4, rng, direct=0.02) + np.float32(0.5) * body(grid, 900, 2200, 2, rng, 0.0)
         line_K = np.abs(_level(grid, body(grid, 150, 3000, 3, rng) * red(grid, 400, 4.5), -16.0))
         return cls(
-            grid, rng.uniform(0.6, 1.2), rng.uniform(0.12, 0.3), rng.uniform(0.4, 0.8), rng.uniform(0.4, 0.8),
+            grid, rng.uniform(0.7, 1.1), rng.uniform(0.18, 0.28), rng.uniform(0.5, 0.8), rng.uniform(0.4, 0.6),
             body_K, high_pass(grid, rng.uniform(1500, 3000)), line_K,
         )  # fmt: skip
 
     def run(self, duty: Duty, rng: np.random.Generator) -> Run:
         """Each blow is a burst of a few milliseconds that rings the body."""
         g = self.grid
-        opens = _schedule(g, self.period / duty.speed, 0.03, rng)
-        shuts = opens + self.open_seconds * g.rate * rng.uniform(0.95, 1.05, len(opens))
+        period = self.period / duty.speed
+        opens = _schedule(g, period, 0.03, rng)
+        shuts = opens + self.open_share * period * g.rate * rng.uniform(0.95, 1.05, len(opens))
         blows = np.concatenate([opens, shuts])
         heights = np.concatenate([np.full(len(opens), 9.0), np.full(len(shuts), 9.0 * self.shut_height)])
         heights *= duty.load * rng.uniform(0.8, 1.2, len(blows))
@@ -375,7 +377,7 @@ class Gearbox:
 
     faults: ClassVar[Mapping[str, float]] = {
         "imbalance": 14.0,
-        "misalignment": 12.0,
+        "misalignment": 11.0,
         "bearing-outer": -3.0,
         "bearing-inner": -3.0,
         "loose-part": -4.0,
