@@ -6,7 +6,8 @@ many dB in the third-octave band where it stands out most, over the sound of the
 one figure fits a tone, a hiss and an impact, on any machine. Full severity (1.0) has the machine's own figure,
 lower severities `DB_PER_SEVERITY` less for each unit below.
 
-A missing stroke is the exception: it takes sound away, and its severity is a share of strokes that fail.
+A missing stroke is the exception: it takes sound away, and its severity is a share of strokes that fail. The other
+makers leave severity to the level.
 
 Sources: bearing defect frequencies and their modulation by the load zone, Randall & Antoni, "Rolling element
 bearing diagnostics: a tutorial", MSSP 25 (2011); 1x for imbalance, 2x and 3x for misalignment, a burst once a
@@ -101,7 +102,7 @@ def loose_part(run: Run, severity: float, rng: np.random.Generator) -> Spectrum:
 
 
 def missing_stroke(run: Run, severity: float, rng: np.random.Generator) -> Spectrum:
-    """Strokes that do not happen: minus their sound. The severity is the share of the strokes that fail, at least one."""
+    """Strokes that do not happen: minus their sound. The severity is the share that fails, of one stroke at least."""
     if not run.strokes:
         raise UsageError("missing-stroke: the machine makes no strokes", "Take another fault for it.")
     count = min(len(run.strokes), max(1, round(severity * len(run.strokes))))
