@@ -19,10 +19,10 @@ from scipy.signal import hilbert
 
 from asd.data.catalog import open_catalog
 from asd.data.synth import FAULTS, MACHINES, Summary, mix_fault, write_dataset
-from asd.data.synth.clip import SEVERITIES, Clip, Rendering, Unit, render
+from asd.data.synth.clip import SEVERITIES, Clip, Rendering, Setting, Unit, render
 from asd.data.synth.dataset import plan
 from asd.data.synth.faults import DB_PER_SEVERITY, STANDS_OUT_DB
-from asd.data.synth.machines import Duty, Run
+from asd.data.synth.machines import Duty, Fan, Run
 from asd.data.synth.room import RATE, grid
 from asd.errors import DataError, RunFolderError, UsageError
 from asd.events import Progress
@@ -203,6 +203,23 @@ def test_a_fault_does_not_change_the_machine_around_it(machine: str) -> None:
     assert without.fault_N is None
 
 
+def test_a_louder_hall_hides_a_fault_and_does_not_raise_it() -> None:
+    quiet, loud = (rendered("pump", "leak", snr_db=snr_db) for snr_db in (20.0, -10.0))
+    np.testing.assert_array_equal(quiet.fault_N, loud.fault_N)
+    assert loud.healthy_N.std() > 2 * quiet.healthy_N.std()
+
+
+def test_a_domain_of_another_speed_sounds_at_that_speed() -> None:
+    unit = Unit.draw("fan", "00", grid(10 * RATE), seed=0)
+    assert isinstance(unit.machine, Fan)
+    pass_hz = 1.2 * unit.machine.rated_hz * unit.machine.blades
+    slow, fast = (
+        render(unit, Clip("fan", "00", "train", 0, 4, setting=Setting(speed=speed)), 0, 20.0).healthy_N
+        for speed in (1.0, 1.2)
+    )
+    assert level(fast, 0.97 * pass_hz, 1.03 * pass_hz) > level(slow, 0.97 * pass_hz, 1.03 * pass_hz) + 6
+
+
 # Signatures
 
 
@@ -265,7 +282,7 @@ def test_an_inner_race_defect_is_modulated_by_the_shaft() -> None:
 
 
 def test_defect_frequencies_of_a_6205_bearing() -> None:
-    """SKF's own figures for the bearing of the Case Western data: BPFO 3.585, BPFI 5.415 per turn."""
+    """The figures published with the Case Western bearing data: BPFO 3.585, BPFI 5.415 per turn."""
     from asd.data.synth.machines import Bearing
 
     bearing = Bearing(9, 0.3126 / 1.537, 3000.0)
@@ -283,7 +300,8 @@ def test_shaft_faults_have_their_order(fault: str, order: int) -> None:
     both = rendered("fan", fault)
     assert both.fault_N is not None
     unit = Unit.draw("fan", "00", grid(10 * RATE), seed=0)
-    rated = unit.machine.rated_hz  # type: ignore[attr-defined]
+    assert isinstance(unit.machine, Fan)
+    rated = unit.machine.rated_hz
     band = (0.9 * order * rated, 1.1 * order * rated)
     assert level(both.healthy_N + both.fault_N, *band) > level(both.healthy_N, *band) + 3
 

@@ -11,7 +11,7 @@ makers leave severity to the level.
 
 Sources: bearing defect frequencies and their modulation by the load zone, Randall & Antoni, "Rolling element
 bearing diagnostics: a tutorial", MSSP 25 (2011); 1x for imbalance, 2x and 3x for misalignment, a burst once a
-turn for a rub, ISO 13373-1 annex and any vibration chart.
+turn for a rub, any chart of machine vibration.
 """
 
 from __future__ import annotations
