@@ -24,5 +24,9 @@ def pool(logmel_WFT: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """
     if logmel_WFT.ndim != 3 or logmel_WFT.shape[2] < 2:
         raise ValueError(f"logmel_WFT {logmel_WFT.shape}: wanted (windows, bands, frames >= 2)")
-    x_WFT = logmel_WFT.astype(np.float64)
-    return np.concatenate([x_WFT.mean(2), x_WFT.std(2), np.diff(x_WFT, axis=2).std(2)], axis=1)
+    # Window by window: in float64, a day of recording at once would not fit in memory.
+    return np.stack([_pool_window(x_FT.astype(np.float64)) for x_FT in logmel_WFT])
+
+
+def _pool_window(x_FT: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.concatenate([x_FT.mean(1), x_FT.std(1), np.diff(x_FT, axis=1).std(1)])

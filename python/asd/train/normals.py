@@ -36,11 +36,12 @@ class Profile:
 
     def add(self, logmel_WFT: NDArray[np.float32]) -> None:
         """Take in the windows of one recording."""
-        x_WFT = logmel_WFT.astype(np.float64)
-        self.count += x_WFT.shape[0] * x_WFT.shape[2]
-        self.sum_F = self.sum_F + x_WFT.sum((0, 2))
-        self.square_F = self.square_F + np.square(x_WFT).sum((0, 2))
-        self.means_WF.append(x_WFT.mean(2))
+        for window_FT in logmel_WFT:
+            x_FT = window_FT.astype(np.float64)
+            self.count += x_FT.shape[1]
+            self.sum_F = self.sum_F + x_FT.sum(1)
+            self.square_F = self.square_F + np.square(x_FT).sum(1)
+            self.means_WF.append(x_FT.mean(1))
 
     def arrays(self, section: str) -> dict[str, NDArray[np.float32]]:
         """Return mean, deviation over frames, and deviation over windows of a window's time mean, (F,) each."""
@@ -49,7 +50,7 @@ class Profile:
         arrays = {
             "mean": mean_F,
             "std": np.sqrt(variance_F),
-            "clip_std": np.concatenate(self.means_WF).std(0),
+            "clip_std": np.stack(self.means_WF).std(0),
         }
         return {f"{section}/{name}": values_F.astype(np.float32) for name, values_F in arrays.items()}
 
