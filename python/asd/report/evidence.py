@@ -46,8 +46,8 @@ class Look:
             db, hz = self.largest
             how = "louder" if db > 0 else "quieter"
             return (
-                "No single band stands out; the difference is spread over many of them. "
-                f"The largest, {abs(db):.1f} dB {how} near {hertz(hz)}, is one that normals show too."
+                f"Different in many bands at once, most near {hertz(hz)}: {abs(db):.1f} dB {how}. "
+                "No single band stands out from what normals show."
             )
         length = self.logmel_FT.shape[1] * self.step
         text = self.regions[0].words(self.start, whole=self.clip.seconds < 1.5 * length)
