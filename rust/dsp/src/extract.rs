@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Remedy, Result};
-use crate::logmel::{LogMel, Scratch};
+use crate::logmel::LogMel;
 use crate::pool;
 use crate::recording::{self, Audio, Health, ReadOptions};
 
@@ -49,14 +49,19 @@ pub fn scan(
     each(paths, threads, go_on, |path, _| recording::scan(path, channel))
 }
 
-fn read_one(logmel: &LogMel, path: &Path, options: &ReadOptions, scratch: &mut Scratch) -> Result<Extract> {
+fn read_one(
+    logmel: &LogMel,
+    path: &Path,
+    options: &ReadOptions,
+    scratch: &mut pool::Scratch,
+) -> Result<Extract> {
     let (windows, health) = recording::read(path, options)?;
     let frames = logmel.frames(windows.clip)?;
     let per_window = logmel.spec().n_mels * frames;
     let mut out = vec![0.0; windows.starts.len() * per_window];
     for (window, out) in windows.iter().zip(out.chunks_exact_mut(per_window)) {
         pool::check()?;
-        logmel.compute(window, scratch, out).map_err(|error| match error {
+        logmel.compute(window, &mut scratch.logmel, out).map_err(|error| match error {
             Error::NonFinite { .. } => Error::content("holds NaN or infinite samples", Remedy::LeaveOut),
             Error::Argument(reason) => Error::content(reason, Remedy::LeaveOut),
             other => other,
@@ -70,10 +75,10 @@ fn each<R: Send>(
     paths: &[PathBuf],
     threads: usize,
     go_on: &mut dyn FnMut() -> bool,
-    one: impl Fn(&PathBuf, &mut Scratch) -> Result<R> + Sync,
+    one: impl Fn(&PathBuf, &mut pool::Scratch) -> Result<R> + Sync,
 ) -> Result<Vec<Result<R>>> {
     let mut results: Vec<Option<Result<R>>> = paths.iter().map(|_| None).collect();
-    let job = |(path, slot): (&PathBuf, &mut Option<Result<R>>), scratch: &mut Scratch| {
+    let job = |(path, slot): (&PathBuf, &mut Option<Result<R>>), scratch: &mut pool::Scratch| {
         pool::check()?;
         // Decoders read what strangers wrote: a bug that one file wakes must not take the others along.
         let result = catch_unwind(AssertUnwindSafe(|| one(path, scratch))).unwrap_or_else(|_| {

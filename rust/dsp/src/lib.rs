@@ -3,14 +3,19 @@
 //! No Python, no environment, no standard output. Kernels take slices and return [`error::Result`].
 
 pub mod audio;
+pub mod augment;
 pub mod digest;
 pub mod error;
 pub mod extract;
 pub mod fft;
 pub mod flac;
+pub mod lanes;
 pub mod logmel;
 pub mod mel;
 pub mod pool;
 pub mod recording;
 pub mod resample;
+pub mod rng;
+pub mod vecmath;
+pub mod view;
 pub mod wav;

@@ -180,8 +180,8 @@ impl LogMel {
             )));
         }
         let jobs = waves.chunks_exact(samples).zip(out.chunks_exact_mut(per_row)).enumerate();
-        let job = |(row, (wave, out)): (usize, (&[S], &mut [f32])), scratch: &mut Scratch| {
-            self.compute(wave, scratch, out).map_err(|error| match error {
+        let job = |(row, (wave, out)): (usize, (&[S], &mut [f32])), scratch: &mut pool::Scratch| {
+            self.compute(wave, &mut scratch.logmel, out).map_err(|error| match error {
                 Error::NonFinite { .. } => Error::NonFinite { row },
                 Error::Argument(reason) => Error::Argument(format!("waves: row {row} {reason}")),
                 other => other,

@@ -15,10 +15,19 @@ use std::time::{Duration, Instant};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::{Error, Result};
-use crate::logmel::Scratch;
+use crate::{augment, logmel};
 
 /// How often the calling thread asks whether to go on.
 pub const POLL: Duration = Duration::from_millis(50);
+
+/// Buffers of one thread, for any job.
+#[derive(Default)]
+pub struct Scratch {
+    /// For log-mels.
+    pub logmel: logmel::Scratch,
+    /// For views.
+    pub augment: augment::Scratch,
+}
 
 thread_local! {
     /// Buffers of this thread, for any job.
