@@ -9,7 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from asd import augment as augment
     from asd import evaluate as evaluate
+    from asd.augment import two_views as two_views
     from asd.config import FeatureSpec as FeatureSpec
     from asd.detect.detector import Detector as Detector
     from asd.detect.detector import Score as Score
@@ -26,16 +28,18 @@ _HOME = {
     "logmel": "asd.features",
     "read_audio": "asd.features",
     "read_logmel": "asd.features",
+    "two_views": "asd.augment",
 }
+_MODULES = ("augment", "evaluate")
 
-__all__ = [*_HOME, "__version__", "evaluate"]
+__all__ = [*_HOME, "__version__", "augment", "evaluate"]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         value = getattr(importlib.import_module(_HOME[name]), name)
-    elif name == "evaluate":
-        value = importlib.import_module("asd.evaluate")
+    elif name in _MODULES:
+        value = importlib.import_module(f"asd.{name}")
     elif name == "__version__":
         from importlib.metadata import version
 

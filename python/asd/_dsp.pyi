@@ -1,4 +1,4 @@
-"""What the Rust extension offers. `asd.features` is its one importer."""
+"""What the Rust extension offers. `asd.features` and `asd.augment` are its importers."""
 
 from __future__ import annotations
 
@@ -38,6 +38,44 @@ class LogMel:
         allow_upsampling: bool,
         threads: int,
     ) -> list[Recording | Failure]: ...
+
+@final
+class Augment:
+    def __new__(
+        cls,
+        bands: int,
+        frames: int,
+        alpha: float,
+        bank_size: int,
+        eps: float,
+        raw: tuple[float, float] | None,
+        centres: NDArray[np.float64] | None,
+    ) -> Augment: ...
+    def draws(
+        self, seed: int, position: int, clips: int, history: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]: ...
+    def two_views(
+        self,
+        x: NDArray[np.float32],
+        bank: NDArray[np.float32],
+        first: NDArray[np.float32],
+        second: NDArray[np.float32],
+        seed: int,
+        position: int,
+        post_normalise: bool,
+        threads: int,
+    ) -> None: ...
+    def log_mixup_exp(
+        self,
+        x: NDArray[np.float32],
+        z: NDArray[np.float32],
+        lam: NDArray[np.float32],
+        out: NDArray[np.float32],
+        threads: int,
+    ) -> None: ...
+    def random_resize_crop(
+        self, x: NDArray[np.float32], crops: NDArray[np.int64], out: NDArray[np.float32], threads: int
+    ) -> None: ...
 
 @final
 class Recording:

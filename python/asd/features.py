@@ -1,4 +1,4 @@
-"""Recordings -> log-mels. The one importer of `asd._dsp`, where decoding, resampling and log-mels are computed.
+"""Recordings -> log-mels: the door to `asd._dsp`, where decoding, resampling and log-mels are computed.
 
 Axes: B clips, W windows of a recording, F mel bands, T frames, N samples, C channels.
 """

@@ -47,23 +47,46 @@ pub fn wave<'py>(object: &Bound<'py, PyAny>) -> PyResult<PyReadonlyArray<'py, f3
     }
 }
 
-/// Takes a writeable C-contiguous float32 array of exactly this shape, which shares no memory with the input.
+/// Takes a C-contiguous float32 array of shape (B, F, T) with the given F and T.
+pub fn input<'py>(
+    name: &str,
+    [bands, frames]: [usize; 2],
+    object: &Bound<'py, PyAny>,
+) -> PyResult<PyReadonlyArray<'py, f32, Ix3>> {
+    let expected = format!("float32 of shape (_, {bands}, {frames})");
+    match object.cast::<PyArray<f32, Ix3>>() {
+        Ok(array) if array.shape()[1..] == [bands, frames] => readonly(name, &expected, array),
+        _ => Err(unexpected(name, &expected, object)),
+    }
+}
+
+/// Takes `out`: a writeable C-contiguous float32 array of exactly this shape, which shares no memory with the waves.
 pub fn output<'py>(
+    object: &Bound<'py, PyAny>,
+    shape: [usize; 3],
+) -> PyResult<PyReadwriteArray<'py, f32, Ix3>> {
+    named_output("out", "waves", object, shape)
+}
+
+/// Takes a writeable C-contiguous float32 array of exactly this shape, which shares no memory with `others`.
+pub fn named_output<'py>(
+    name: &str,
+    others: &str,
     object: &Bound<'py, PyAny>,
     shape: [usize; 3],
 ) -> PyResult<PyReadwriteArray<'py, f32, Ix3>> {
     let expected = format!("float32 of shape {shape:?}");
     match object.cast::<PyArray<f32, Ix3>>() {
         Ok(out) if out.shape() == shape => {
-            contiguous("out", &expected, out)?;
+            contiguous(name, &expected, out)?;
             out.try_readwrite().map_err(|error| {
                 PyValueError::new_err(match error {
-                    numpy::BorrowError::NotWriteable => "out: read-only",
-                    _ => "out: shares memory with waves, or is in use by another thread",
+                    numpy::BorrowError::NotWriteable => format!("{name}: read-only"),
+                    _ => format!("{name}: shares memory with {others}, or is in use by another thread"),
                 })
             })
         }
-        _ => Err(unexpected("out", &expected, object)),
+        _ => Err(unexpected(name, &expected, object)),
     }
 }
 

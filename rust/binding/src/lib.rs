@@ -4,7 +4,9 @@
 //! runs without the GIL; results are written into the caller's memory or handed over without a copy.
 
 mod arrays;
+mod augment;
 mod files;
+mod isa;
 mod logmel;
 mod run;
 
@@ -12,6 +14,8 @@ use pyo3::prelude::*;
 
 #[pymodule(gil_used = false)]
 mod _dsp {
+    #[pymodule_export]
+    use crate::augment::Augment;
     #[pymodule_export]
     use crate::files::{DspError, Failure, Health, Recording, read_audio, resample, scan};
     #[pymodule_export]

@@ -54,3 +54,10 @@ pub fn threads(value: i64) -> PyResult<usize> {
 pub fn count<T: TryFrom<i64>>(name: &str, value: i64) -> PyResult<T> {
     T::try_from(value).map_err(|_| PyValueError::new_err(format!("{name}: out of range: {value}")))
 }
+
+/// A whole number from Python that fits 64 bits without a sign.
+pub fn word(name: &str, value: &Bound<'_, PyAny>) -> PyResult<u64> {
+    value.extract().map_err(|_| {
+        PyValueError::new_err(format!("{name}: expected a whole number from 0 to 2**64 - 1, got {value}"))
+    })
+}
