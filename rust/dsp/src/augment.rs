@@ -161,9 +161,15 @@ impl Augment {
     }
 
     /// Energies of a clip, to be mixed; an error that calls the clip `name` where a value does not fit.
-    pub fn energies(&self, logmel: &[f32], out: &mut [f32], name: impl FnOnce() -> String) -> Result<()> {
+    pub fn energies(
+        &self,
+        logmel: &[f32],
+        out: &mut [f32],
+        ahead: &[f32],
+        name: impl FnOnce() -> String,
+    ) -> Result<()> {
         assert_eq!((logmel.len(), out.len()), (self.shape.values(), self.shape.values()));
-        let fit = self.isa.run(Energies { domain: self.recipe.domain, logmel, out });
+        let fit = self.isa.run(Energies { domain: self.recipe.domain, logmel, out, ahead });
         if fit { Ok(()) } else { Err(unfit(logmel, &name())) }
     }
 
@@ -176,6 +182,7 @@ impl Augment {
         energies: &[f32],
         partner: Option<(Partner<'_>, f32)>,
         crop: Crop,
+        ahead: &[f32],
         out: &mut [f32],
         work: &mut Work,
     ) -> Option<Moments> {
@@ -190,7 +197,7 @@ impl Augment {
             domain: self.recipe.domain,
             eps: self.recipe.eps as f32,
         });
-        self.isa.run(View { shape: self.shape, logmel, mix, crop, out, work })
+        self.isa.run(View { shape: self.shape, logmel, mix, crop, ahead, out, work })
     }
 
     /// The two views of every clip of `batch`, (B, F, T) each, on `threads` threads; normalised together to mean 0
@@ -257,24 +264,34 @@ impl Augment {
         let values = self.shape.values();
         let banked = batch.bank.len() / values;
         let logmel = &batch.clips[row * values..][..values];
+        let position = batch.position.wrapping_add(row as u64);
+        let draws: [Draw; VIEWS] =
+            std::array::from_fn(|view| self.draw(batch.seed, position, view as u32, (banked + row) as u64));
+        // Row of the bank, then of the batch.
+        let clip = |from: usize| match from.checked_sub(banked) {
+            None => &batch.bank[from * values..][..values],
+            Some(row) => &batch.clips[row * values..][..values],
+        };
+        let partner = |view: usize| {
+            let draw: &Draw = draws.get(view)?;
+            draw.mix.map(|(back, lambda)| (banked + row - 1 - back as usize, lambda))
+        };
+        let ahead = |view: usize| partner(view).map_or(&[][..], |(from, _)| clip(from));
+
         let Scratch { energies, work } = scratch;
         energies.resize(values, 0.0);
-        self.energies(logmel, energies, || format!("x: row {row}"))?;
+        self.energies(logmel, energies, ahead(0), || format!("x: row {row}"))?;
         for (view, (out, moments)) in out.into_iter().zip(moments).enumerate() {
-            let position = batch.position.wrapping_add(row as u64);
-            let draw = self.draw(batch.seed, position, view as u32, (banked + row) as u64);
-            let partner = draw.mix.map(|(back, lambda)| {
-                let from = banked + row - 1 - back as usize;
-                let logmels = if from < banked { batch.bank } else { batch.clips };
-                let at = if from < banked { from } else { from - banked };
-                (from, &logmels[at * values..][..values], lambda)
-            });
-            let mix = partner.map(|(_, logmel, lambda)| (Partner::LogMel(logmel), lambda));
+            let mix = partner(view).map(|(from, lambda)| (Partner::LogMel(clip(from)), lambda));
+            let crop = draws[view].crop;
             *moments =
-                self.view(logmel, energies, mix, draw.crop, out, work).ok_or_else(|| match partner {
-                    Some((from, logmel, _)) if from < banked => unfit(logmel, &format!("bank: row {from}")),
-                    Some((from, logmel, _)) => unfit(logmel, &format!("x: row {}", from - banked)),
-                    None => unfit(logmel, &format!("x: row {row}")),
+                self.view(logmel, energies, mix, crop, ahead(view + 1), out, work).ok_or_else(|| {
+                    let from = partner(view).map_or(banked + row, |(from, _)| from);
+                    let name = match from.checked_sub(banked) {
+                        None => format!("bank: row {from}"),
+                        Some(row) => format!("x: row {row}"),
+                    };
+                    unfit(clip(from), &name)
                 })?;
         }
         Ok(())
@@ -321,7 +338,7 @@ impl Augment {
                    scratch: &mut pool::Scratch| {
             let energies = &mut scratch.augment.energies;
             energies.resize(clip, 0.0);
-            self.energies(x, energies, || format!("x: row {row}"))?;
+            self.energies(x, energies, &[], || format!("x: row {row}"))?;
             let rows =
                 energies.chunks_exact(frames).zip(z.chunks_exact(frames)).zip(out.chunks_exact_mut(frames));
             for (((energies, z), out), &lambda) in rows.zip(lambdas) {
@@ -358,10 +375,11 @@ impl Augment {
         let jobs = x.chunks_exact(clip).zip(out.chunks_exact_mut(clip)).zip(crops).enumerate();
         let job = |(row, ((x, out), &crop)): (usize, ((&[f32], &mut [f32]), &Crop)),
                    scratch: &mut pool::Scratch| {
-            if x.iter().any(|x| !x.is_finite()) {
+            // Not `any`: without a way out in between it is a loop over vectors.
+            if !x.iter().fold(true, |all, x| all & x.is_finite()) {
                 return Err(unfit(x, &format!("x: row {row}")));
             }
-            self.view(x, x, None, crop, out, &mut scratch.augment.work);
+            self.view(x, x, None, crop, &[], out, &mut scratch.augment.work);
             Ok(())
         };
         run(jobs, threads, job, go_on)

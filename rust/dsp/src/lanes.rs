@@ -126,6 +126,9 @@ pub trait Simd: Copy {
     /// The values of `from`, at most `LANES`, then zeros.
     fn load_part(self, from: &[f32]) -> Self::V;
 
+    /// Asks for the value at `at` of `from` to be brought into the cache; does nothing where there is none.
+    fn prefetch(self, from: &[f32], at: usize);
+
     /// The first `WINDOW` values of `from`. Panics if there are fewer.
     fn window(self, from: &[f32]) -> Self::Window;
 
@@ -284,6 +287,13 @@ pub mod x86 {
         }
 
         #[inline(always)]
+        fn prefetch(self, from: &[f32], at: usize) {
+            if let Some(value) = from.get(at) {
+                with_isa!(_mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(value).cast()));
+            }
+        }
+
+        #[inline(always)]
         fn window(self, from: &[f32]) -> Self::Window {
             let from = &from[..32];
             with_isa!((_mm512_loadu_ps(from.as_ptr()), _mm512_loadu_ps(from.as_ptr().add(16))))
@@ -436,6 +446,13 @@ pub mod x86 {
         #[inline(always)]
         fn load_part(self, from: &[f32]) -> F256 {
             F256(with_isa!(_mm256_maskload_ps(from.as_ptr(), first_256(from.len()))))
+        }
+
+        #[inline(always)]
+        fn prefetch(self, from: &[f32], at: usize) {
+            if let Some(value) = from.get(at) {
+                with_isa!(_mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(value).cast()));
+            }
         }
 
         #[inline(always)]
@@ -634,6 +651,9 @@ pub mod scalar {
         }
 
         #[inline(always)]
+        fn prefetch(self, _: &[f32], _: usize) {}
+
+        #[inline(always)]
         fn window(self, from: &[f32]) -> Self::Window {
             std::array::from_fn(|i| from[i])
         }
@@ -773,6 +793,9 @@ pub mod neon {
             let lanes: [f32; 4] = std::array::from_fn(|i| from.get(i).copied().unwrap_or(0.0));
             self.load(&lanes)
         }
+
+        #[inline(always)]
+        fn prefetch(self, _: &[f32], _: usize) {} // stable Rust has none for this architecture
 
         #[inline(always)]
         fn window(self, from: &[f32]) -> Self::Window {

@@ -133,6 +133,9 @@ const GROUP: usize = 4;
 const BEFORE: usize = 1;
 const AFTER: usize = 2;
 
+/// Values of a cache line.
+const LINE: usize = 16;
+
 /// Room behind a row for the window of its last outputs.
 const SLACK: usize = 32;
 
@@ -146,6 +149,8 @@ pub struct View<'a> {
     pub mix: Option<Mix<'a>>,
     /// Checked by [`Crop::check`].
     pub crop: Crop,
+    /// What is read next, (F, T), to be fetched meanwhile; or nothing.
+    pub ahead: &'a [f32],
     /// The view, (F, T).
     pub out: &'a mut [f32],
     /// Buffers.
@@ -178,12 +183,18 @@ impl Kernel for View<'_> {
         let mut sums = Sums { sum: isa.zero(), squares: isa.zero() };
         let mut mixed = 0; // rows of the crop
         for (group, out) in self.out.chunks_mut(GROUP * frames).enumerate() {
+            for line in (0..out.len()).step_by(LINE) {
+                isa.prefetch(out, line); // by the time it is written, it is here
+            }
             for (row, i) in rows.chunks_exact_mut(stride).zip(group * GROUP..bands) {
                 let (place, weights) = along_bands.get(i);
                 while mixed < (place + AFTER + 1).min(crop.height) {
                     let band = crop.top + mixed;
                     let at = band * frames + first;
                     let to = &mut ring[mixed % 4 * frames..][..shown];
+                    for line in (at..at + shown).step_by(LINE) {
+                        isa.prefetch(self.ahead, line);
+                    }
                     match &self.mix {
                         Some(mix) => mix_row(isa, mix, band, at..at + shown, to, &mut guard),
                         None => to.copy_from_slice(&self.logmel[at..at + shown]),
@@ -418,6 +429,8 @@ pub struct Energies<'a> {
     pub logmel: &'a [f32],
     /// As long as `logmel`.
     pub out: &'a mut [f32],
+    /// What is read next, to be fetched meanwhile; or nothing.
+    pub ahead: &'a [f32],
 }
 
 impl Kernel for Energies<'_> {
@@ -434,7 +447,8 @@ impl Kernel for Energies<'_> {
         let mut to = self.out.chunks_exact_mut(I::LANES);
         let from = self.logmel.chunks_exact(I::LANES);
         let rest = from.remainder();
-        for (x, to) in from.zip(&mut to) {
+        for (i, (x, to)) in from.zip(&mut to).enumerate() {
+            isa.prefetch(self.ahead, i * I::LANES);
             let x = isa.load(x).mul_add(std, mean);
             guard.see(isa, x);
             exp(isa, x).store(to);
