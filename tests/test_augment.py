@@ -115,7 +115,9 @@ def by_hand(x_BFT, bank_KFT, seed, position, lam_scale=1.0, **options):
         d = augment.draws(seed, position + b, 1, x_FT.shape, len(history))
         for v in range(2):
             back, lam = d.back_BV[0, v], d.lam_BV[0, v]
-            mixed_FT = augment.log_mixup_exp(x_FT, history[-1 - back], lam * lam_scale, **options) if back >= 0 else x_FT
+            mixed_FT = (
+                augment.log_mixup_exp(x_FT, history[-1 - back], lam * lam_scale, **options) if back >= 0 else x_FT
+            )
             part = d.top_BV[0, v], d.left_BV[0, v], d.height_BV[0, v], d.width_BV[0, v]
             views[v].append(augment.random_resize_crop(mixed_FT, *part))
         history.append(x_FT)

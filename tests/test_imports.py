@@ -83,7 +83,9 @@ def test_importing_asd_loads_nothing_heavy():
     assert done.stdout == "[]\n"
 
 
-@pytest.mark.parametrize("name", sorted({"logmel", "read_logmel", "read_audio", "two_views", "FeatureSpec", "AsdError"}))
+@pytest.mark.parametrize(
+    "name", sorted({"logmel", "read_logmel", "read_audio", "two_views", "FeatureSpec", "AsdError"})
+)
 def test_public_names_are_there_on_first_use(name):
     assert name in dir(asd)
     assert getattr(asd, name).__name__ == name

@@ -69,6 +69,15 @@ pub struct Scratch {
     work: Work,
 }
 
+/// A clip that is about to be viewed. Both are (F, T).
+#[derive(Debug, Clone, Copy)]
+pub struct Clip<'a> {
+    /// Its log-mel.
+    pub logmel: &'a [f32],
+    /// Its energies, by [`Augment::energies`].
+    pub energies: &'a [f32],
+}
+
 /// A batch and the clips before it. All are (rows, F, T), row-major.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch<'a> {
@@ -80,6 +89,33 @@ pub struct Batch<'a> {
     pub seed: u64,
     /// Place of the first clip in the stream of draws.
     pub position: u64,
+}
+
+/// Where the views of clip `row` of a batch go.
+struct Pair<'a> {
+    row: usize,
+    out: [&'a mut [f32]; VIEWS],
+    moments: &'a mut [Moments; VIEWS],
+}
+
+impl<'a> Batch<'a> {
+    /// Clip `from` of the history and the batch together, each of `values` values; nothing where there is none.
+    fn clip(&self, from: usize, values: usize) -> &'a [f32] {
+        let (banked, clips) = (self.bank.len() / values, self.clips.len() / values);
+        match from.checked_sub(banked) {
+            None => &self.bank[from * values..][..values],
+            Some(row) if row < clips => &self.clips[row * values..][..values],
+            Some(_) => &[],
+        }
+    }
+
+    /// What an error calls it.
+    fn name(&self, from: usize, values: usize) -> String {
+        match from.checked_sub(self.bank.len() / values) {
+            None => format!("bank: row {from}"),
+            Some(row) => format!("x: row {row}"),
+        }
+    }
 }
 
 impl Augment {
@@ -160,7 +196,8 @@ impl Augment {
         Crop { top: offset(bands - height), left: offset(canvas - width), height, width }
     }
 
-    /// Energies of a clip, to be mixed; an error that calls the clip `name` where a value does not fit.
+    /// Energies of a clip, to be mixed; an error that calls the clip `name` where a value does not fit. Meanwhile
+    /// `ahead`, a log-mel that is read next, or nothing, is brought into the cache: it changes no result.
     pub fn energies(
         &self,
         logmel: &[f32],
@@ -173,13 +210,11 @@ impl Augment {
         if fit { Ok(()) } else { Err(unfit(logmel, &name())) }
     }
 
-    /// One view of `logmel` to `out`, both (F, T). `partner` has its weight λ; `energies` are the clip's own.
-    ///
-    /// Of the partner only what the crop shows is read, and checked.
+    /// One view of `clip` to `out`, (F, T); `partner` has its weight λ. `None` where the partner holds a value that
+    /// does not fit: only what the crop shows of it is read, and checked. `ahead` as for [`Augment::energies`].
     pub fn view(
         &self,
-        logmel: &[f32],
-        energies: &[f32],
+        Clip { logmel, energies }: Clip<'_>,
         partner: Option<(Partner<'_>, f32)>,
         crop: Crop,
         ahead: &[f32],
@@ -231,11 +266,13 @@ impl Augment {
         }
         let mut moments = vec![[Moments::default(); VIEWS]; clips];
         let views = first.chunks_exact_mut(values).zip(second.chunks_exact_mut(values));
-        let jobs = views.zip(&mut moments).enumerate();
-        let job = |(row, ((first, second), moments)): (usize, ((&mut [f32], &mut [f32]), &mut _)),
-                   scratch: &mut pool::Scratch| {
-            self.views_of(batch, row, [first, second], moments, &mut scratch.augment)
-        };
+        let jobs = views.zip(&mut moments).enumerate().map(|(row, ((first, second), moments))| Pair {
+            row,
+            out: [first, second],
+            moments,
+        });
+        let job =
+            |pair: Pair<'_>, scratch: &mut pool::Scratch| self.views_of(batch, pair, &mut scratch.augment);
         run(jobs, threads, job, go_on)?;
         if !post_normalise || clips == 0 {
             return Ok(());
@@ -252,46 +289,34 @@ impl Augment {
         run(views, threads, job, go_on)
     }
 
-    /// Both views of clip `row` of the batch.
-    fn views_of(
-        &self,
-        batch: &Batch<'_>,
-        row: usize,
-        out: [&mut [f32]; VIEWS],
-        moments: &mut [Moments; VIEWS],
-        scratch: &mut Scratch,
-    ) -> Result<()> {
+    /// Both views of one clip of the batch.
+    fn views_of(&self, batch: &Batch<'_>, pair: Pair<'_>, scratch: &mut Scratch) -> Result<()> {
+        let Pair { row, out, moments } = pair;
         let values = self.shape.values();
         let banked = batch.bank.len() / values;
-        let logmel = &batch.clips[row * values..][..values];
+        let own = banked + row;
         let position = batch.position.wrapping_add(row as u64);
         let draws: [Draw; VIEWS] =
-            std::array::from_fn(|view| self.draw(batch.seed, position, view as u32, (banked + row) as u64));
-        // Row of the bank, then of the batch.
-        let clip = |from: usize| match from.checked_sub(banked) {
-            None => &batch.bank[from * values..][..values],
-            Some(row) => &batch.clips[row * values..][..values],
+            std::array::from_fn(|view| self.draw(batch.seed, position, view as u32, own as u64));
+        let partners = draws.map(|draw| draw.mix.map(|(back, lambda)| (own - 1 - back as usize, lambda)));
+        // What is read next: the partners one after the other, then the next clip.
+        let ahead = |view: usize| {
+            let from = partners.get(view).map_or(Some(own + 1), |p| p.map(|(from, _)| from));
+            from.map_or(&[][..], |from| batch.clip(from, values))
         };
-        let partner = |view: usize| {
-            let draw: &Draw = draws.get(view)?;
-            draw.mix.map(|(back, lambda)| (banked + row - 1 - back as usize, lambda))
-        };
-        let ahead = |view: usize| partner(view).map_or(&[][..], |(from, _)| clip(from));
 
         let Scratch { energies, work } = scratch;
         energies.resize(values, 0.0);
-        self.energies(logmel, energies, ahead(0), || format!("x: row {row}"))?;
+        let logmel = batch.clip(own, values);
+        self.energies(logmel, energies, ahead(0), || batch.name(own, values))?;
         for (view, (out, moments)) in out.into_iter().zip(moments).enumerate() {
-            let mix = partner(view).map(|(from, lambda)| (Partner::LogMel(clip(from)), lambda));
-            let crop = draws[view].crop;
+            let clip = Clip { logmel, energies };
+            let mix =
+                partners[view].map(|(from, lambda)| (Partner::LogMel(batch.clip(from, values)), lambda));
             *moments =
-                self.view(logmel, energies, mix, crop, ahead(view + 1), out, work).ok_or_else(|| {
-                    let from = partner(view).map_or(banked + row, |(from, _)| from);
-                    let name = match from.checked_sub(banked) {
-                        None => format!("bank: row {from}"),
-                        Some(row) => format!("x: row {row}"),
-                    };
-                    unfit(clip(from), &name)
+                self.view(clip, mix, draws[view].crop, ahead(view + 1), out, work).ok_or_else(|| {
+                    let from = partners[view].map_or(own, |(from, _)| from);
+                    unfit(batch.clip(from, values), &batch.name(from, values))
                 })?;
         }
         Ok(())
@@ -331,19 +356,19 @@ impl Augment {
             return Err(Error::Argument(format!("lam: expected 0 to 1, got {wrong}")));
         }
         let clip = self.shape.values();
-        let jobs = x.chunks_exact(clip).zip(z.chunks_exact(clip)).zip(out.chunks_exact_mut(clip));
-        let jobs = jobs.zip(lambdas.chunks_exact(bands)).enumerate();
-        let domain = self.recipe.domain;
-        let job = |(row, (((x, z), out), lambdas)): (usize, (((&[f32], &[f32]), &mut [f32]), &[f32])),
-                   scratch: &mut pool::Scratch| {
+        let at = |row: usize| row * clip..(row + 1) * clip;
+        let jobs = out.chunks_exact_mut(clip).enumerate();
+        let (domain, eps) = (self.recipe.domain, self.recipe.eps as f32);
+        let job = |(row, out): (usize, &mut [f32]), scratch: &mut pool::Scratch| {
             let energies = &mut scratch.augment.energies;
             energies.resize(clip, 0.0);
-            self.energies(x, energies, &[], || format!("x: row {row}"))?;
-            let rows =
-                energies.chunks_exact(frames).zip(z.chunks_exact(frames)).zip(out.chunks_exact_mut(frames));
-            for (((energies, z), out), &lambda) in rows.zip(lambdas) {
-                let (partner, eps) = (Partner::LogMel(z), self.recipe.eps as f32);
-                let mix = Mix { energies, partner, lambda, ramp: None, domain, eps };
+            self.energies(&x[at(row)], energies, &[], || format!("x: row {row}"))?;
+            let z = &z[at(row)];
+            for (band, out) in out.chunks_exact_mut(frames).enumerate() {
+                let part = band * frames..(band + 1) * frames;
+                let (energies, partner) = (&energies[part.clone()], Partner::LogMel(&z[part]));
+                let mix =
+                    Mix { energies, partner, lambda: lambdas[row * bands + band], ramp: None, domain, eps };
                 if !self.isa.run(MixBand { mix, out }) {
                     return Err(unfit(z, &format!("z: row {row}")));
                 }
@@ -372,14 +397,14 @@ impl Augment {
             }
         }
         crops.iter().try_for_each(|crop| crop.check(self.shape))?;
-        let jobs = x.chunks_exact(clip).zip(out.chunks_exact_mut(clip)).zip(crops).enumerate();
-        let job = |(row, ((x, out), &crop)): (usize, ((&[f32], &mut [f32]), &Crop)),
-                   scratch: &mut pool::Scratch| {
+        let jobs = out.chunks_exact_mut(clip).enumerate();
+        let job = |(row, out): (usize, &mut [f32]), scratch: &mut pool::Scratch| {
+            let (x, crop) = (&x[row * clip..][..clip], crops[row]);
             // Not `any`: without a way out in between it is a loop over vectors.
             if !x.iter().fold(true, |all, x| all & x.is_finite()) {
                 return Err(unfit(x, &format!("x: row {row}")));
             }
-            self.view(x, x, None, crop, &[], out, &mut scratch.augment.work);
+            self.view(Clip { logmel: x, energies: x }, None, crop, &[], out, &mut scratch.augment.work);
             Ok(())
         };
         run(jobs, threads, job, go_on)
