@@ -30,6 +30,9 @@ SIZES = 0.6, 1.5
 """Of a crop, in sizes of the log-mel."""
 
 
+PAUSE_SECONDS = 0.3
+
+
 class TorchViews:
     """Two views of log-mels, clip by clip: every clip is mixed with one of a bank, cropped and resized."""
 
@@ -71,10 +74,14 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def rounds(jobs: dict[str, Callable[[], object]], count: int) -> dict[str, list[float]]:
-    """Time every job once a round, in turn; the first round warms up."""
+    """Time every job once a round, in turn; the first round warms up.
+
+    The pause lets torch's threads, which spin for a while after a call, fall asleep before the next is timed.
+    """
     times: dict[str, list[float]] = {name: [] for name in jobs}
     for turn in range(count + 1):
         for name, job in jobs.items():
+            time.sleep(PAUSE_SECONDS)
             took = seconds(job)
             if turn > 0:
                 times[name].append(took)

@@ -1,6 +1,8 @@
 //! Files for tests: a WAV writer, a FLAC writer, and folders that go away.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod guard;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
