@@ -179,6 +179,12 @@ impl Kernel for View<'_> {
         rows.clear();
         rows.resize(GROUP * stride, 0.0); // zeros where the crop shows the empty canvas
 
+        // Not `&self.mix` below: compilers would look into an absent mix before asking whether it is there.
+        let partner = Partner::Energies(&[]);
+        let none =
+            Mix { energies: &[], partner, lambda: 0.0, ramp: None, domain: Domain::Normalised, eps: 0.0 };
+        let (is_mixed, mix) = (self.mix.is_some(), self.mix.unwrap_or(none));
+
         let mut guard = Guard::new(isa);
         let mut sums = Sums { sum: isa.zero(), squares: isa.zero() };
         let mut mixed = 0; // rows of the crop
@@ -195,9 +201,10 @@ impl Kernel for View<'_> {
                     for line in (at..at + shown).step_by(LINE) {
                         isa.prefetch(self.ahead, line);
                     }
-                    match &self.mix {
-                        Some(mix) => mix_row(isa, mix, band, at..at + shown, to, &mut guard),
-                        None => to.copy_from_slice(&self.logmel[at..at + shown]),
+                    if is_mixed {
+                        mix_row(isa, &mix, band, at..at + shown, to, &mut guard);
+                    } else {
+                        to.copy_from_slice(&self.logmel[at..at + shown]);
                     }
                     mixed += 1;
                 }
