@@ -62,6 +62,24 @@ def test_long_recordings_have_a_higher_threshold_with_the_same_rate() -> None:
     assert np.mean(np.array(simulated) > longer) == pytest.approx(0.02, abs=0.015)
 
 
+@pytest.mark.parametrize("how", ["top", "mean", "max"])
+@pytest.mark.parametrize("between", [0.0, 0.7])
+@pytest.mark.parametrize(("trained", "scored"), [(11, 11), (11, 120), (1, 11)])
+def test_rate_holds_for_recordings_of_other_lengths(how: str, between: float, trained: int, scored: int) -> None:
+    """Windows of one recording are alike (`between`: how much), and one normal is longer than the others."""
+    rng = np.random.default_rng(5)
+
+    def recording(windows: int) -> np.ndarray:
+        return 10 + between * rng.normal() + np.sqrt(1 - between**2) * rng.normal(size=windows)
+
+    alarms = []
+    for _ in range(10):
+        calibration = Calibration([recording(trained + (i == 0)) for i in range(100)], 0.01, how)
+        threshold = calibration.threshold(scored)
+        alarms += [aggregate(recording(scored), how) > threshold for _ in range(200)]
+    assert np.mean(alarms) < 0.025
+
+
 def test_recordings_of_the_same_length_are_compared_directly() -> None:
     rng = np.random.default_rng(3)
     scores = [rng.gamma(20, size=7) for _ in range(120)]
