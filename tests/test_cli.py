@@ -129,6 +129,26 @@ def test_the_normals_that_differ_most_can_be_left_out(data_root: Path, tmp_path:
     assert third.count("--exclude") == 10
 
 
+def test_a_run_of_own_recordings_can_be_trained_again(tmp_path: Path) -> None:
+    """By the command that leaves out the normals that differ most."""
+    import shlex
+
+    rng = np.random.default_rng(0)
+    (tmp_path / "pump7").mkdir()
+    for i in range(16):
+        soundfile.write(tmp_path / "pump7" / f"{i:02}.wav", rng.normal(scale=0.1, size=32_000), 16_000)
+    words = ["train", "--normal", str(tmp_path / "pump7"), "--runs", str(tmp_path / "runs")]
+    first = CliRunner().invoke(app, words)
+    assert first.exit_code == 0, first.stderr
+    command = first.stdout.split("leave them out:\n")[1].splitlines()[0]
+    again = CliRunner().invoke(app, shlex.split(command)[1:])
+    assert again.exit_code == 0, again.stderr
+    assert "11 normal recordings of pump7" in again.stderr
+    both = CliRunner().invoke(app, [*words, "--machine", "fan"])
+    assert both.exit_code == 2
+    assert "exclude each other" in both.stderr
+
+
 def test_dry_run_writes_nothing(data_root: Path, tmp_path: Path) -> None:
     words = ["train", "--data", str(data_root / "dcase2020_wavs"), "--machine", "slider", "--runs", str(tmp_path / "r")]
     result = CliRunner().invoke(app, [*words, "--dry-run"])

@@ -68,6 +68,10 @@ def train(
     [bold]asd train --machine fan --id 00[/bold]          one machine of a data root
     [bold]asd train --normal recordings/pump7[/bold]      own recordings
     """
+    if machine and normal:
+        raise UsageError(
+            "--machine and --normal exclude each other", "--normal takes the machine's name from its folder."
+        )
     settings = _settings(
         config,
         assign or [],
@@ -80,9 +84,10 @@ def train(
             "features.channel": None if channel is None else channel_of(channel),
             "features.allow_upsampling": allow_upsampling or None,
             "data.root": str(data) if data else None,
-            "data.machine": machine or None,
+            # One of the two takes the place of the other in a config file, which may be that of a run.
+            "data.machine": machine or ("" if normal else None),
             "data.ids": _ids(id),
-            "data.normal": str(normal) if normal else None,
+            "data.normal": str(normal) if normal else "" if machine else None,
             "data.exclude": exclude or None,
             "data.session_regex": session_regex,
             "data.skip_bad": skip_bad or None,
@@ -112,10 +117,6 @@ def _settings(file: Path | None, assignments: list[str], flags: dict[str, Any]) 
         raise UsageError(
             "which machine? name one of the data root, or a folder of own recordings",
             "asd train --machine fan --id 00, or: asd train --normal FOLDER; asd data list shows what is there",
-        )
-    if settings.data.machine and settings.data.normal:
-        raise UsageError(
-            "--machine and --normal exclude each other", "--normal takes the machine's name from its folder."
         )
     return settings
 
