@@ -38,7 +38,7 @@ from asd.detect.pooled import pool
 from asd.evaluate.metrics import auc
 from asd.features import Recording, read_audio, read_recordings
 
-DEFAULT = {"train": 60, "test": 80}
+DEFAULT = {"train": 60, "test": 100}
 SNR_DB = 6.0
 WHITENING_CLIPS = 20
 

@@ -129,6 +129,31 @@ def test_the_normals_that_differ_most_can_be_left_out(data_root: Path, tmp_path:
     assert third.count("--exclude") == 10
 
 
+def test_evaluation_files_are_scored_with_a_label_list(tmp_path: Path) -> None:
+    import json
+
+    rng = np.random.default_rng(0)
+    data = tmp_path / "data" / "fan"
+    for name in [*(f"train/normal_id_01_{i:08}" for i in range(16)), *(f"test/id_01_{i:08}" for i in range(4))]:
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(data / f"{name}.wav", rng.normal(scale=0.1, size=32_000), 16_000)
+    lines = [f"id_01_{i:08}.wav,{('normal', 'anomaly')[i % 2]}_id_01_{i:08}.wav,{i % 2}" for i in range(4)]
+    (tmp_path / "list.csv").write_text("\n".join(["fan", *lines]))
+    run = str(tmp_path / "runs" / "fan-all")
+    trained = CliRunner().invoke(
+        app, ["train", "--data", str(data.parent), "--machine", "fan", "--runs", str(tmp_path / "runs")]
+    )
+    assert trained.exit_code == 0, trained.stderr
+    for words, known in ([], 0), (["--labels", str(tmp_path / "list.csv")], 2):
+        scored = CliRunner().invoke(app, ["score", run, *words])
+        assert scored.exit_code == 0, scored.stderr
+        figures = json.loads((tmp_path / "runs" / "fan-all" / "metrics.json").read_text())["machines"]["fan"]["01"]
+        assert figures["n_anomaly"] == figures["n_normal"] == known
+        assert (figures["auc"] is not None) == bool(known)
+    refused = CliRunner().invoke(app, ["score", run, str(data), "--labels", str(tmp_path / "list.csv")])
+    assert refused.exit_code == 2
+
+
 def test_a_run_of_own_recordings_can_be_trained_again(tmp_path: Path) -> None:
     """By the command that leaves out the normals that differ most."""
     import shlex

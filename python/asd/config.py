@@ -1,6 +1,6 @@
 """Every setting of the system: frozen models, TOML in, resolved TOML out.
 
-Precedence: preset < ``-c file.toml`` < ``--set a.b=c`` < flags. Unknown keys are refused with the nearest name.
+Precedence: ``-c file.toml`` < ``--set a.b=c`` < flags. Unknown keys are refused with the nearest name.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class DataConfig(Frozen):
 
     Attributes:
         root: a data root with machine folders; empty when `normal` is given.
-        machine: folder of the machine below the root.
+        machine: folder of the machine below the root; with `normal` the name of its folder.
         ids: the sections (machine IDs) to model; empty means all.
         normal: a folder or file of own recordings, all of a machine that is well.
         exclude: recordings left out of training, by path relative to the root.

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from asd.data.inventory import Stock
     from asd.data.verify import Checked, VerifyReport
 
-FEWEST_NORMALS = 10
-"""Fewer are refused by `asd train`."""
-
 SHOWN = 10
 
 app = typer.Typer(help="Recordings: what there is, whether it is sound, synthetic machines.", no_args_is_help=True)
@@ -112,7 +109,7 @@ def synth(
     root: Annotated[Path, typer.Argument(help="Folder to make. It becomes a data root.")],
     machines: Annotated[str | None, typer.Option(help="Machine types. [fan,pump,slider,valve]")] = None,
     ids: Annotated[int | None, typer.Option(min=1, help="Machines of each type. [3]")] = None,
-    train: Annotated[int | None, typer.Option(min=0, help="Training normals of each machine. [60]")] = None,
+    train: Annotated[int | None, typer.Option(min=0, help="Training normals of each machine. [100]")] = None,
     test: Annotated[int | None, typer.Option(min=0, help="Test clips of each, half of them faulty. [80]")] = None,
     layout: Annotated[
         SynthLayout | None, typer.Option(help="dcase2022 has domains and attributes. [dcase2020]")
@@ -156,6 +153,8 @@ def _shown_root(given: Path | None) -> list[str]:
 
 def _train_command(clips: Sequence[Clip], given: Path | None, *extra: str) -> str:
     """Return the command that trains on the section with the most normals; empty if none has enough."""
+    from asd.detect.threshold import FEWEST_NORMALS
+
     normals = Counter((clip.machine, clip.section) for clip in clips if clip.split == "train")
     if not normals or normals.most_common(1)[0][1] < FEWEST_NORMALS:
         return ""

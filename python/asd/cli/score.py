@@ -29,6 +29,9 @@ def score(
     ] = None,
     id: Annotated[str, typer.Option(help="Section of the recordings, where their names do not tell it.")] = "",
     data: Annotated[Path | None, typer.Option(help="Data root, if it moved since the training.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="A challenge's list of the labels of the data root's evaluation files.")
+    ] = None,
     skip_bad: Annotated[bool, typer.Option(help="Go on without recordings that cannot be read.")] = False,
     fail_on_anomaly: Annotated[bool, typer.Option(help="Exit with 10 if a recording sounds wrong.")] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the front end. Default: all.")] = None,
@@ -42,9 +45,13 @@ def score(
     from asd.detect.detector import Detector
     from asd.runs import Run
 
+    if recordings and labels:
+        raise UsageError(
+            "--labels is for the evaluation files of a data root", "Leave the recordings out of the command."
+        )
     opened = Run.open(run)
     detector = Detector.load(run)
-    clips = _given(detector, recordings, id, opened) if recordings else _test_clips(detector, opened, data)
+    clips = _given(detector, recordings, id, opened) if recordings else _test_clips(detector, opened, data, labels)
     scored = _score(opened, detector, clips, skip_bad, threads)
     if json:
         print_json({"run": str(run), "recordings": [asdict(r) for r in scored.rows]})
@@ -55,15 +62,15 @@ def score(
         raise typer.Exit(ANOMALY_FOUND)
 
 
-def _test_clips(detector: Detector, run: Run, data: Path | None) -> list[Clip]:
+def _test_clips(detector: Detector, run: Run, data: Path | None, labels: Path | None) -> list[Clip]:
     """Return the test clips that go with the run."""
     from asd.data.catalog import open_catalog, open_folder
 
     stored = run.config()["data"]
-    if stored.get("normal") and not data:
+    if stored.get("normal") and not data and not labels:
         catalog = open_folder(Path(stored["normal"]))
     else:
-        catalog = open_catalog(data_root(data or Path(stored["root"])))
+        catalog = open_catalog(data_root(data or _root(stored)), labels)
     clips = [c for c in catalog.select(detector.machine, None, "test") if c.section in detector.sections]
     if not clips:
         raise DataError(
@@ -121,6 +128,7 @@ def _score(run: Run, detector: Detector, clips: list[Clip], skip_bad: bool, thre
 
 
 def _show(scored: Scored, detector: Detector) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     ranked = sorted(scored.rows, key=lambda r: r.score / r.threshold, reverse=True)
@@ -129,8 +137,6 @@ def _show(scored: Scored, detector: Detector) -> None:
         table.add_column(column, justify="left" if column in ("", "recording") else "right", overflow="fold")
     for row in ranked[:SHOWN]:
         mark = "[red]sounds wrong[/red]" if row.anomalous else ""
-        from rich.markup import escape
-
         table.add_row(f"{row.score:.4g}", f"{row.threshold:.4g}", mark, escape(row.path))
     out.print(table)
     rate = detector.describe()["false_alarm_rate"]

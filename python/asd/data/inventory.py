@@ -56,16 +56,6 @@ class Stock:
     logmels: int
     unreadable: int
 
-    @property
-    def n_train(self) -> int:
-        """Training normals of all domains."""
-        return sum(self.train.values())
-
-    @property
-    def files(self) -> int:
-        """All recordings."""
-        return self.n_train + self.test_normal + self.test_anomaly + self.test_unknown
-
 
 def take_stock(catalog: Catalog) -> Generator[Event, None, list[Stock]]:
     """Read the header of every file and count. Yields Progress.

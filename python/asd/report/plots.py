@@ -6,7 +6,9 @@ Matplotlib draws with sentinel colours; `_themed` turns each into a CSS variable
 from __future__ import annotations
 
 import base64
+import html
 import io
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -140,7 +142,7 @@ def _severity_axis(axes: Axes, severities: Sequence[float]) -> None:
     axes.spines["bottom"].set_visible(False)
 
 
-def spectrogram(look: Look, limits: tuple[float, float] | None = None, title: str = "") -> str:
+def spectrogram(look: Look, limits: tuple[float, float] | None = None) -> str:
     """Draw a clip's log-mel in dB, with what deviates from normal outlined.
 
     Args:
@@ -173,7 +175,7 @@ def spectrogram(look: Look, limits: tuple[float, float] | None = None, title: st
         bar.ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
         bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.0f}".replace("-", "−")))
         bar.ax.set_title("dB", color=MUTED, loc="center", fontsize=8)
-        return _svg(figure, title or f"Spectrogram of {look.clip.name}")
+        return _svg(figure, f"Spectrogram of {look.clip.name}")
 
 
 def _frequency_axis(axes: Axes, hz_F: NDArray[np.float64]) -> None:
@@ -311,7 +313,7 @@ def _svg(figure: Figure, description: str) -> str:
     return _themed(file.getvalue(), description)
 
 
-_figures = iter(range(10**9))
+_figures = itertools.count()
 
 
 def _themed(svg: str, description: str) -> str:
@@ -331,13 +333,9 @@ def _themed(svg: str, description: str) -> str:
     head, rest = svg.split(">", 1)
     width, height = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', head)[0]
     return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{_escape(description)}">'
-        f"<title>{_escape(description)}</title>{rest}"
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(description)}">'
+        f"<title>{html.escape(description)}</title>{rest}"
     )
-
-
-def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
 
 
 def _smaller(encoded: str) -> str:

@@ -40,8 +40,8 @@ Layout = Literal["dcase2020", "dcase2022"]
 
 DEFAULT_MACHINES = ("fan", "pump", "slider", "valve")
 DEFAULT_IDS = 3
-DEFAULT_TRAIN = 60
-DEFAULT_TEST = 80
+DEFAULT_TRAIN = 100
+DEFAULT_TEST = 100
 
 RECIPE, UNFINISHED, TABLE = "synth.toml", "synth.partial.toml", "synth.csv"
 COLUMNS = ("path", "machine", "section", "split", "domain", "label", "fault", "severity", "snr_db", "seed")
