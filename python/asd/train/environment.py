@@ -53,8 +53,8 @@ def _commit() -> str | None:
     here = Path(__file__)
     try:
         # A package installed below somebody's checkout is no part of it.
-        _git(here.parent, "ls-files", "--error-unmatch", here.name)
-        return _git(here.parent, "rev-parse", "HEAD")
+        tracked = _git(here.parent, "ls-files", here.name)
+        return _git(here.parent, "rev-parse", "HEAD") if tracked else None
     except (OSError, subprocess.SubprocessError):
         return None
 
