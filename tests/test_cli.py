@@ -129,6 +129,26 @@ def test_the_normals_that_differ_most_can_be_left_out(data_root: Path, tmp_path:
     assert third.count("--exclude") == 10
 
 
+@pytest.mark.parametrize(
+    ("seconds", "recordings", "says"),
+    [
+        (2, 12, "2 s after the other, 43200"),
+        (20, 10, "20 s after the other, 4320"),
+        (110, 1, "10 s after the other, 8640"),
+    ],
+)
+def test_false_alarms_a_day_are_those_of_recordings(tmp_path: Path, seconds: int, recordings: int, says: str) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "pump7").mkdir()
+    for i in range(recordings):
+        wave_N = rng.normal(scale=0.1, size=16_000 * seconds)
+        soundfile.write(tmp_path / "pump7" / f"{i:02}.wav", wave_N, 16_000)
+    words = ["train", "--normal", str(tmp_path / "pump7"), "--runs", str(tmp_path / "runs")]
+    told = CliRunner().invoke(app, words)
+    assert told.exit_code == 0, told.stderr
+    assert f"at one recording of {says} a day" in told.stdout
+
+
 def test_evaluation_files_are_scored_with_a_label_list(tmp_path: Path) -> None:
     import json
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from asd.config import Config
     from asd.data.catalog import Catalog, Clip
-    from asd.detect.detector import Detector
     from asd.train.baseline import Trained
 
 MOST_DIFFERENT = 5
@@ -192,11 +191,10 @@ def _show_plan(settings: Config, clips: list[Clip], sections: list[str], folder:
 
 
 def _show(trained: Trained, settings: Config, folder: Path) -> None:
-    detector, table = trained.detector, trained.table
     out.print(_sections_table(trained))
-    for skipped in table.skipped:
+    for skipped in trained.table.skipped:
         say(f"not read: {skipped.path}: {skipped.reason}", "yellow")
-    _show_alarms(detector, table.read[0].health.seconds)
+    _show_alarms(trained)
     _show_most_different(trained, settings, folder)
     say(f"Detector: {folder}")
 
@@ -226,19 +224,25 @@ def _sections_table(trained: Trained) -> Table:
     return table
 
 
-def _show_alarms(detector: Detector, seconds: float | None) -> None:
+def _show_alarms(trained: Trained) -> None:
     """Print the false alarms a day that the thresholds let expect, for a machine heard without a pause."""
-    if not seconds:
-        return
-    heard = min(seconds, detector.spec.clip_seconds)
-    a_day = 86_400 / heard
-    for section in detector.sections:
-        facts = detector.describe()["sections"][section]
+    from statistics import median
+
+    detector = trained.detector
+    for section, facts in detector.describe()["sections"].items():
+        own = [r.health.seconds for r in trained.table.read if r.clip.section == section]
+        seconds = [s for s in own if s is not None]
+        if not seconds:
+            continue
+        # Of long recordings that were cut up, what comes next is as likely a short one.
+        heard = median(seconds) if facts["n_normals"] == len(own) else detector.spec.clip_seconds
+        a_day = 86_400 / heard
         low, high = (f"{a_day * rate:.0f}" for rate in facts["interval"])
         out.print(
             f"{detector.machine} {section}: {a_day * facts['false_alarm_rate']:.0f} false alarms a day expected "
             f"(95 % interval {low} to {high}) at one recording of {heard:g} s after the other, {a_day:.0f} a day",
             markup=False,
+            soft_wrap=True,
         )
 
 
