@@ -110,7 +110,7 @@ def synth(
     machines: Annotated[str | None, typer.Option(help="Machine types. [fan,pump,slider,valve]")] = None,
     ids: Annotated[int | None, typer.Option(min=1, help="Machines of each type. [3]")] = None,
     train: Annotated[int | None, typer.Option(min=0, help="Training normals of each machine. [100]")] = None,
-    test: Annotated[int | None, typer.Option(min=0, help="Test clips of each, half of them faulty. [80]")] = None,
+    test: Annotated[int | None, typer.Option(min=0, help="Test clips of each, half of them faulty. [100]")] = None,
     layout: Annotated[
         SynthLayout | None, typer.Option(help="dcase2022 has domains and attributes. [dcase2020]")
     ] = None,
