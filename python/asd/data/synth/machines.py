@@ -228,11 +228,11 @@ class Pump:
     """A centrifugal pump: vane pass, rotor-slot whine, flow noise, the crackle of recirculation."""
 
     faults: ClassVar[Mapping[str, float]] = {
-        "misalignment": 8.5,
-        "bearing-outer": -3.5,
-        "bearing-inner": -3.5,
-        "leak": 6.5,
-        "loose-part": -4.5,
+        "misalignment": 9.0,
+        "bearing-outer": -3.0,
+        "bearing-inner": -3.0,
+        "leak": 7.0,
+        "loose-part": -4.0,
     }
 
     grid: Grid
@@ -327,9 +327,9 @@ class Valve:
     """A solenoid valve: it strikes open, lets a puff of air through, strikes shut; a humming coil all the while."""
 
     faults: ClassVar[Mapping[str, float]] = {
-        "leak": -4.5,
+        "leak": -5.0,
         "missing-stroke": 0.5,
-        "loose-part": -5.0,
+        "loose-part": -5.5,
     }
 
     grid: Grid
@@ -376,11 +376,11 @@ class Gearbox:
     """A one-stage gearbox: mesh tones with sidebands of both shafts, rolling and churning noise."""
 
     faults: ClassVar[Mapping[str, float]] = {
-        "imbalance": 14.0,
-        "misalignment": 11.0,
-        "bearing-outer": -3.0,
-        "bearing-inner": -3.0,
-        "loose-part": -4.0,
+        "imbalance": 14.5,
+        "misalignment": 11.5,
+        "bearing-outer": -2.5,
+        "bearing-inner": -2.5,
+        "loose-part": -3.5,
     }
 
     grid: Grid
