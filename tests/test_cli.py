@@ -66,8 +66,9 @@ def test_a_signal_ends_a_long_extraction(long_work: Path, tmp_path: Path, number
     runs = tmp_path / "runs"
     words = ["train", "--normal", str(long_work), "--runs", str(runs)]
     with subprocess.Popen([*ASD, *words], stderr=subprocess.PIPE, text=True) as process:
-        log = runs / ".pump7.new" / "train.log"
-        while process.poll() is None and not (log.is_file() and log.stat().st_size):
+        deadline = time.monotonic() + 60
+        while not any(log.stat().st_size for log in runs.glob(".pump7.*.new/train.log")):
+            assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.05)
         process.send_signal(number)
         # All of the work would take minutes.

@@ -34,6 +34,9 @@ RATE = 16_000
 SPEC = FeatureSpec(clip_seconds=2.0)
 STEP = SPEC.hop_length / SPEC.sample_rate
 NASTY = 'a <script>alert(1)<∕script> & "b" _{50%} |$x^2$~#.wav'
+TYPICAL = 5.55
+"""Median score of the normals made here."""
+
 SCORER, BESIDE = "baseline-siblings", "baseline-alone"
 
 
@@ -73,7 +76,7 @@ class Factory:
         for i in range(normals):
             wave = hum(1000 + i + 100 * len(self.sections))
             row = self._row(f"{self.machine}/train/normal_id_{name}_{i:08d}.wav", name, wave, 5 + i / 10, 0)
-            train.append(row | {"threshold": None, "anomalous": False})
+            train.append(row | {"anomalous": False})
         for i, (score, label) in enumerate(zip(scores, labels, strict=True)):
             kind = {0: "normal_", 1: "anomaly_", None: ""}[label]
             file = names[i] if names else f"{self.machine}/test/{kind}id_{name}_{i:08d}.wav"
@@ -99,6 +102,7 @@ class Factory:
             "label": label,
             "score": float(score),
             "threshold": self.threshold,
+            "severity": (float(score) - TYPICAL) / (self.threshold - TYPICAL),
             "anomalous": bool(score > self.threshold),
             "windows": [[0.0, float(score)]],
             "nearest": None,
@@ -132,7 +136,7 @@ class Factory:
                 "false_alarm_rate": 0.01,
                 "interval": [0.0, 0.1],
                 "n_normals": len(train),
-                "n_windows": len(train),
+                "support": len(train),
             }
         tests = [r for _, test in self.sections.values() for r in test]
         rows = [ScoreRow(**{k: r[k] for k in ScoreRow.__slots__}) for r in tests]
@@ -142,6 +146,7 @@ class Factory:
             "scorer": SCORER,
             "beside": [BESIDE] if beside else [],
             "aggregate": "top",
+            "false_alarm_rate": 0.01,
             "frames": SPEC.frames,
             "spec": SPEC.model_dump(mode="json"),
             "sections": about,

@@ -51,7 +51,7 @@ class FeatureSpec(Frozen):
     f_min: float = Field(0.0, ge=0)
     f_max: float = Field(8_000.0, gt=0)
     mel_scale: Literal["slaney", "htk"] = "slaney"
-    eps: float = Field(LOG_EPS, gt=0)
+    eps: float = Field(LOG_EPS, ge=1.2e-38, le=1)
     clip_seconds: float = Field(10.0, gt=0, le=600)
     channel: int | Literal["mix"] = 0
     allow_upsampling: bool = False

@@ -18,10 +18,10 @@ from asd.events import Caution, Event, Note, Progress
 
 T = TypeVar("T")
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, emoji=False)
 """Progress, notes, hints."""
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+out = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 120)
 """Results. Into a file or a pipe they are as wide as tables need."""
 
 

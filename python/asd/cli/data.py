@@ -66,7 +66,9 @@ def verify_(
     ] = None,
     channel: Annotated[str, typer.Option(help="Channel whose level is looked at, from 0, or mix.")] = "0",
     allow_upsampling: Annotated[bool, typer.Option(help="Accept recordings below 16 kHz.")] = False,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads that decode. Default: all there are.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Threads that decode. Default: all there are.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Decode everything, and list what is broken, silent, clipped, cut short or there twice.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as jsonlib
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,7 @@ from asd.cli._output import data_root, drive, next_step, out, print_json, say, s
 from asd.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from asd.config import DataConfig
     from asd.data.catalog import Clip
     from asd.detect.detector import Detector
     from asd.detect.scoring import Scored
@@ -34,7 +35,9 @@ def score(
     ] = None,
     skip_bad: Annotated[bool, typer.Option(help="Go on without recordings that cannot be read.")] = False,
     fail_on_anomaly: Annotated[bool, typer.Option(help="Exit with 10 if a recording sounds wrong.")] = False,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the front end. Default: all.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Threads of the front end. Default: all.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
 ) -> None:
     """Tell how unlike normal recordings are, and which lie above the threshold.
@@ -66,9 +69,9 @@ def _test_clips(detector: Detector, run: Run, data: Path | None, labels: Path | 
     """Return the test clips that go with the run."""
     from asd.data.catalog import open_catalog, open_folder
 
-    stored = run.config()["data"]
-    if stored.get("normal") and not data and not labels:
-        catalog = open_folder(Path(stored["normal"]))
+    stored = _stored(run)
+    if stored.normal and not data and not labels:
+        catalog = open_folder(Path(stored.normal))
     else:
         catalog = open_catalog(data_root(data or _root(stored)), labels)
     clips = [c for c in catalog.select(detector.machine, None, "test") if c.section in detector.sections]
@@ -86,7 +89,7 @@ def _given(detector: Detector, paths: list[Path], section: str, run: Run) -> lis
 
     if section and section not in detector.sections:
         raise UsageError(f"{run.path} knows no section {section!r}", f"It knows {', '.join(detector.sections)}.")
-    stored = run.config()["data"]
+    stored = _stored(run)
     root = _root(stored)
     clips: dict[Path, Clip] = {}
     for path in paths:
@@ -97,25 +100,29 @@ def _given(detector: Detector, paths: list[Path], section: str, run: Run) -> lis
     return list(clips.values())
 
 
-def _root(stored: dict[str, Any]) -> Path:
+def _stored(run: Run) -> DataConfig:
+    """Return which recordings the run was trained on."""
+    from asd.config import parse_config
+
+    return parse_config(run.config(), str(run.path / "config.toml")).data
+
+
+def _root(stored: DataConfig) -> Path:
     """Return the folder that the names of the training recordings are relative to."""
-    if stored.get("root"):
-        return Path(stored["root"])
-    normal = Path(stored["normal"])
+    if stored.root:
+        return Path(stored.root)
+    normal = Path(stored.normal)
     return normal if normal.is_dir() else normal.parent
 
 
 def _score(run: Run, detector: Detector, clips: list[Clip], skip_bad: bool, threads: int | None) -> Scored:
     """Score, and write every file that a report needs."""
-    import numpy as np
-
     from asd.detect.records import NearestNormal
     from asd.detect.scoring import score_clips
     from asd.evaluate.dcase import summarise
     from asd.runs import write_jsonl, write_scores, write_text
 
-    with np.load(run.path / "embeddings.npz", allow_pickle=False) as stored:
-        nearest = NearestNormal(dict(stored), detector.scorers[detector.primary].gaussians)
+    nearest = NearestNormal(run.embeddings(), detector.scorers[detector.primary].gaussians)
     scored = drive(score_clips(detector, clips, nearest, skip_bad=skip_bad, threads=threads))
     for name, rows in scored.beside.items():
         write_scores(run.path / f"scores-{name}.csv", rows)
@@ -131,16 +138,16 @@ def _show(scored: Scored, detector: Detector) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    ranked = sorted(scored.rows, key=lambda r: r.score / r.threshold, reverse=True)
+    ranked = sorted(scored.records, key=lambda r: r["severity"], reverse=True)
     table = Table(title=f"Highest of {len(ranked)} recordings", title_justify="left")
     for column in ("score", "threshold", "", "recording"):
         table.add_column(column, justify="left" if column in ("", "recording") else "right", overflow="fold")
     for row in ranked[:SHOWN]:
-        mark = "[red]sounds wrong[/red]" if row.anomalous else ""
-        table.add_row(f"{row.score:.4g}", f"{row.threshold:.4g}", mark, escape(row.path))
+        mark = "[red]sounds wrong[/red]" if row["anomalous"] else ""
+        table.add_row(f"{row['score']:.4g}", f"{row['threshold']:.4g}", mark, escape(row["path"]))
     out.print(table)
     rate = detector.describe()["false_alarm_rate"]
-    above = sum(r.anomalous for r in ranked)
+    above = sum(r["anomalous"] for r in ranked)
     out.print(
         f"{above} of {len(ranked)} recordings sound wrong; {rate * len(ranked):.1f} would by chance if all were normal."
     )

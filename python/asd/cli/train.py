@@ -37,7 +37,9 @@ class Aggregate(StrEnum):
 
 def train(
     machine: Annotated[str, typer.Option(help="Folder of the machine below the data root.")] = "",
-    id: Annotated[str, typer.Option(help="Machine ID or section, such as 00; several as 00,02; or all.")] = "all",
+    id: Annotated[
+        str | None, typer.Option(help="Machine ID or section, such as 00; several as 00,02; or all. [all]")
+    ] = None,
     normal: Annotated[
         Path | None, typer.Option(help="Own recordings of one machine that is well: a folder, or one long file.")
     ] = None,
@@ -82,7 +84,7 @@ def train(
             "force": force or None,
             "features.channel": None if channel is None else channel_of(channel),
             "features.allow_upsampling": allow_upsampling or None,
-            "data.root": str(data) if data else None,
+            "data.root": str(data) if data else "" if normal else None,
             # One of the two takes the place of the other in a config file, which may be that of a run.
             "data.machine": machine or ("" if normal else None),
             "data.ids": _ids(id),
@@ -120,9 +122,14 @@ def _settings(file: Path | None, assignments: list[str], flags: dict[str, Any]) 
     return settings
 
 
-def _ids(text: str) -> list[str] | None:
-    ids = [part.strip() for part in text.split(",") if part.strip()]
-    return None if ids == ["all"] else ids
+def _ids(text: str | None) -> list[str] | None:
+    """Return the sections that ``--id`` names, each once; an empty list for all, None where it was not given."""
+    if text is None:
+        return None
+    ids = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not ids:
+        raise UsageError(f"--id {text!r} names no machine ID", "For example: --id 00, or --id 00,02, or --id all")
+    return [] if ids == ["all"] else ids
 
 
 def _open(settings: Config) -> tuple[Catalog, Config]:
@@ -147,6 +154,10 @@ def _choose(catalog: Catalog, settings: Config) -> tuple[list[Clip], list[str]]:
     clips = catalog.select(machine, None, "train")
     excluded = {_find(text, clips) for text in settings.data.exclude}
     kept = [c for c in clips if c.path not in excluded]
+    if not kept:
+        raise UsageError(
+            f"--exclude leaves none of the {len(clips)} training recordings of {machine}", "Exclude fewer."
+        )
     return kept, wanted or sorted({c.section for c in kept})
 
 
@@ -200,10 +211,11 @@ def _show(trained: Trained, settings: Config, folder: Path) -> None:
 
 
 def _sections_table(trained: Trained) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
     detector = trained.detector
-    table = Table(title=f"{detector.machine}: {detector.primary}", title_justify="left")
+    table = Table(title=escape(f"{detector.machine}: {detector.primary}"), title_justify="left")
     for column in ("section", "normals", "windows", "hours", "threshold", "false alarms", "95 % interval", "a"):
         table.add_column(column, justify="right")
     for section in detector.sections:
@@ -235,7 +247,7 @@ def _show_alarms(trained: Trained) -> None:
         if not seconds:
             continue
         # Of long recordings that were cut up, what comes next is as likely a short one.
-        heard = median(seconds) if facts["n_normals"] == len(own) else detector.spec.clip_seconds
+        heard = detector.spec.clip_seconds if facts["stretches"] else median(seconds)
         a_day = 86_400 / heard
         low, high = (f"{a_day * rate:.0f}" for rate in facts["interval"])
         out.print(
@@ -257,8 +269,7 @@ def _show_most_different(trained: Trained, settings: Config, folder: Path) -> No
                 f"  {score:8.4g}  {file} at {int(start) // 60}:{int(start) % 60:02d}", markup=False, soft_wrap=True
             )
         return
-    thresholds = trained.detector.describe()["sections"]
-    normals.sort(key=lambda n: n["score"] / thresholds[n["section"]]["threshold"], reverse=True)
+    normals.sort(key=lambda n: n["severity"], reverse=True)
     out.print("The normals that differ most, to listen to:")
     for n in normals[:MOST_DIFFERENT]:
         mark = "above the threshold" if n["anomalous"] else ""

@@ -79,7 +79,7 @@ def take_stock(catalog: Catalog) -> Generator[Event, None, list[Stock]]:
 
 def read_header(path: Path) -> Header | None:
     """Return what the header of a WAV or FLAC file says; None for a log-mel or a header that cannot be read."""
-    if _is_logmel(path):
+    if _is_logmel(path) or not path.is_file():  # opening a pipe would wait for its writer
         return None
     import soundfile
 

@@ -157,9 +157,14 @@ def _must_be_text(path: Path, files: list[str]) -> None:
     files.reverse()
     for name in files:
         try:
-            name.encode()
+            str(path / name).encode()
         except UnicodeEncodeError:
             raise DataError(
-                f"{os.fsencode(path / name)!r}: the file's name is not valid UTF-8",
-                "Rename it: results name recordings in UTF-8 files.",
+                f"{os.fsencode(path / name)!r}: the name is not valid UTF-8",
+                "Rename the file or its folder: results name recordings in UTF-8 files.",
             ) from None
+        if "\r" in str(path / name):
+            raise DataError(
+                f"{str(path / name)!r}: the name has a carriage return in it",
+                "Rename the file or its folder: results name recordings in CSV files, where this ends a line.",
+            )

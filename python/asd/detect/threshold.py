@@ -48,19 +48,52 @@ class Calibration:
     """Scores of normals that no fit has seen, and the threshold that they support.
 
     Attributes:
-        scores: for each normal recording the scores (W,) of its windows.
+        scores: for each normal recording, or stretch of a long one, the scores (W,) of its windows.
         rate: share of normal recordings that may lie above the threshold.
         how: how window scores become that of a recording, see `aggregate`.
+        stretches: `scores` are those of stretches of time, of too few recordings to count by recording.
     """
 
     scores: Sequence[Floats]
     rate: float
     how: str
+    stretches: bool = False
 
-    @property
+    @cached_property
     def support(self) -> int:
-        """Number of normals that count as independent: windows that do not overlap, about every other one."""
-        return sum(ceil(len(s) / 2) for s in self.scores)
+        """Number of normals that count as independent.
+
+        Whole recordings are. Of stretches of time it is their windows that do not overlap (every other one), as many
+        as are left after the design effect 1 + (m − 1)·ICC: windows of one stretch resemble each other (Kish 1965,
+        "Survey Sampling"; ICC from the one-way analysis of variance, m windows a stretch).
+        """
+        if not self.stretches:
+            return len(self.scores)
+        apart = [s[::2] for s in self.scores]
+        total = sum(map(len, apart))
+        size = (total - sum(len(s) ** 2 for s in apart) / total) / (len(apart) - 1)
+        if size <= 1 or np.ptp(np.concatenate(apart)) == 0:
+            return len(apart)
+        f = float(stats.f_oneway(*apart).statistic)
+        alike = np.clip((f - 1) / (f - 1 + size), 0.0, 1.0)
+        return max(len(apart), int(total / (1 + (size - 1) * alike)))
+
+    @cached_property
+    def windows(self) -> int:
+        """Number of windows that a recording like the normals has."""
+        return 1 if self.stretches else int(np.median([len(s) for s in self.scores]))
+
+    @cached_property
+    def typical(self) -> float:
+        """The score of a typical normal recording."""
+        if self.stretches:
+            return float(np.median(np.concatenate(self.scores)))
+        return float(np.median([aggregate(s, self.how) for s in self.scores]))
+
+    def severity(self, score: float, threshold: float) -> float:
+        """Return where a score lies: 0 at the typical normal, 1 at its threshold. By it, sections are comparable."""
+        span = threshold - self.typical
+        return (score - self.typical) / span if span > 0 else float(score > threshold)
 
     def threshold(self, windows: int = 1) -> float:
         """Return the threshold for a recording of so many windows.
@@ -83,13 +116,11 @@ class Calibration:
     @cached_property
     def interval(self) -> tuple[float, float]:
         """The 95 % Clopper-Pearson interval of the false-alarm rate, from the normals above the threshold."""
-        if max(map(len, self.scores)) == 1 or self.support < FEWEST_NORMALS:
+        if self.stretches:  # what was observed is their windows
+            above = round(float((np.concatenate(self.scores) > self.threshold(1)).mean()) * self.support)
+        else:
             above = sum(aggregate(s, self.how) > self.threshold(len(s)) for s in self.scores)
-            total = len(self.scores)
-        else:  # long recordings: what was observed is their windows
-            total = self.support
-            above = round(float((np.concatenate(self.scores) > self.threshold(1)).mean()) * total)
-        found = stats.binomtest(above, total).proportion_ci(0.95, "exact")
+        found = stats.binomtest(above, self.support).proportion_ci(0.95, "exact")
         return float(found.low), float(found.high)
 
     def _limit(self, scores_B: Floats) -> float:
