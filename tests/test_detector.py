@@ -191,5 +191,5 @@ def test_too_few_normals(data_root: Path) -> None:
     forced, events = finish(train_baseline(clips[:9], config.model_copy(update={"force": True}), ["00"]))
     assert forced.detector.describe()["sections"]["00"]["n_normals"] == 9
     assert any("only 9 normals can show a false-alarm rate of 10.0% at the lowest" in str(e) for e in events)
-    with pytest.raises(DataError, match="none can be held out"):
+    with pytest.raises(DataError, match="cannot be held out"):
         finish(train_baseline(clips[:2], config.model_copy(update={"force": True}), ["00"]))

@@ -205,7 +205,8 @@ def _assign(tree: dict[str, Any], dotted: str, value: Any) -> None:
 
 def _usage_error(error: ValidationError, source: str) -> UsageError:
     first = error.errors()[0]
-    location = [str(part) for part in first["loc"]]
+    # pydantic adds the branch of a union to the place: features.channel.int
+    location = [str(part) for part in first["loc"] if str(part) not in ("int", "literal['mix']")]
     key = ".".join(location)
     where = f"{source}: " if source else ""
     if first["type"] == "extra_forbidden":
@@ -213,7 +214,8 @@ def _usage_error(error: ValidationError, source: str) -> UsageError:
         return UsageError(
             f"{where}unknown key {key!r}.{nearest(location[-1], known)}", f"Known here: {', '.join(known)}."
         )
-    reason = first["msg"].removeprefix("Value error, ")
+    reason = "expected a number from 0, or mix" if location[-1:] == ["channel"] else first["msg"]
+    reason = reason.removeprefix("Value error, ")
     given = "" if isinstance(first.get("input"), dict) else f" (given: {first.get('input')!r})"
     return UsageError(f"{where}{key}: {reason}{given}" if key else f"{where}{reason}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -18,6 +19,13 @@ from asd.errors import AsdError, DataError
 
 INTERRUPTED = 130
 TERMINATED = 143
+
+
+THE_DISKS_FAULT = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "EIO", "EFBIG", "EMFILE", "ENAMETOOLONG")
+}
+"""What an `OSError` may say that is not our bug."""
 
 
 class Terminated(BaseException):
@@ -49,6 +57,8 @@ def _guard() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
     except OSError as error:
+        if error.errno not in THE_DISKS_FAULT:
+            raise
         raise typer.Exit(_report(_from_os(error))) from error
     except UnicodeEncodeError as error:
         raise typer.Exit(_report(_from_text(error))) from error

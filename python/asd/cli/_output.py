@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable
@@ -33,6 +34,12 @@ def say(text: str, style: str = "") -> None:
 def next_step(command: str) -> None:
     """Print the command that usually follows."""
     say(f"Next: {command}", "bold")
+
+
+def next_page(file: Path) -> None:
+    """Print the command that shows a page."""
+    opener = next((o for o in ("xdg-open", "open") if shutil.which(o)), f"{sys.executable} -m webbrowser -t")
+    next_step(f"{opener} {shell(file)}")
 
 
 def shell(*words: object) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asd.cli._output import drive, next_step, out, print_json, say
+from asd.cli._output import drive, next_page, out, print_json, say
 from asd.errors import RunFolderError, UsageError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def report(
     else:
         _show(found, evidence)
     say("Written: " + ", ".join([str(files[0]), *(f.name for f in files[1:])]))
-    next_step(f"open {files[0]} in a browser")
+    next_page(files[0])
 
 
 def _open(paths: list[Path], runs_dir: Path) -> list[Run]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -100,7 +101,7 @@ def train(
     folder = runs / (name or _default_name(settings))
     if dry_run:
         _show_plan(settings, clips, sections, folder)
-        next_step("the same command without --dry-run")
+        next_step(shell("asd", *(word for word in sys.argv[1:] if word != "--dry-run")))
         return
     trained = _train(clips, sections, settings, folder, overwrite)
     if json:

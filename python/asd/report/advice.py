@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from asd.config import FeatureSpec
 from asd.report.clips import Clip, Health, Section
-from asd.report.words import are, count, percent
+from asd.words import are, count, percent
 
 LEVEL_SHIFT_DB = 6.0
 """A change of level from the normals' to be told: half the sound pressure, or twice."""

@@ -13,7 +13,7 @@ from asd.report import plots, tables
 from asd.report.evidence import Evidence, Look
 from asd.report.model import Machine, Report
 from asd.report.verdict import VERDICT_WORDS
-from asd.report.words import number
+from asd.words import number
 
 RANKED = 20
 """Rows of the table of highest-scored recordings."""

@@ -19,8 +19,8 @@ from asd.evaluate.dcase import summarise
 from asd.report.advice import advice
 from asd.report.clips import Clip, Health, Section, read_clip, sections_of
 from asd.report.verdict import VERDICT_WORDS, FalseAlarms, Since, Verdict, false_alarms, no_times, since, verdict
-from asd.report.words import are, count, headline, hours
 from asd.runs import Run, ScoreRow
+from asd.words import are, count, headline, hours
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from asd.evaluate.dcase import mean_over_machines, mean_over_sections
@@ -23,7 +22,7 @@ from asd.evaluate.published import (
 from asd.report.clips import Section
 from asd.report.model import Machine, Report
 from asd.report.verdict import VERDICT_WORDS, verdict
-from asd.report.words import number
+from asd.words import number
 
 NONE = "–"
 
@@ -312,16 +311,15 @@ def _like(report: Report, name: re.Pattern[str], machines: tuple[str, ...]) -> b
 
 
 def _synthetic(machine: Machine) -> bool:
-    """Say whether the data root is known to be synthetic, or is not there to tell."""
-    root = Path(str(machine.detector.get("data_root", "")))
-    return not root.is_dir() or (root / "synth.csv").exists()
+    """Say whether the machine was made by `asd data synth`."""
+    return bool(machine.detector["synthetic"])
 
 
 def incomparable(report: Report) -> str:
     """Say plainly what figures do not compare with, or an empty string."""
     if not report.labelled:
         return ""
-    if any((Path(str(m.detector.get("data_root", ""))) / "synth.csv").exists() for m in report.machines):
+    if any(map(_synthetic, report.machines)):
         return "These machines are synthetic: their figures compare with no published ones."
     if _like_2020(report) and not any(t.strong for t in published(report)):
         return (

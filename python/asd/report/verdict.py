@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from asd.report.clips import Clip, Section
-from asd.report.words import count, day_and_time, number, percent
+from asd.words import count, day_and_time, number, percent
 
 Verdict: TypeAlias = Literal["wrong", "listen", "normal"]
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from asd.config import Config
 from asd.data.catalog import Clip
+from asd.data.synth import is_synthetic
 from asd.detect.baseline import ALONE, SIBLINGS, BaselineScorer, cross_fit
 from asd.detect.detector import Detector, Score
 from asd.detect.records import record
@@ -22,6 +23,7 @@ from asd.features import available_threads, mel_centres
 from asd.runs import write_jsonl, write_npz, write_text
 from asd.train.environment import environment
 from asd.train.normals import Table, read_normals
+from asd.words import are, count
 
 SMALLEST_FIT = 3
 """Normals without which nothing can be held out, whatever the user accepts."""
@@ -133,6 +135,7 @@ def train_baseline(clips: Sequence[Clip], config: Config, sections: Sequence[str
         notes={
             "method": config.method,
             "data_root": config.data.root or config.data.normal,
+            "synthetic": is_synthetic(Path(config.data.root or config.data.normal)),
             "skipped": [{"file": str(u.path), "reason": u.reason} for u in table.skipped],
         },
     )
@@ -150,12 +153,13 @@ def _enough(table: Table, section: str, config: Config) -> Generator[Event, None
     machine = table.read[0].clip.machine
     if units < SMALLEST_FIT:
         raise DataError(
-            f"{machine} {section}: {units} normal recordings or sessions; none can be held out to set a threshold",
+            f"{machine} {section}: {count(units, 'normal recording or session', 'normal recordings or sessions')} "
+            "cannot be held out to set a threshold",
             f"Record at least {FEWEST_NORMALS} while the machine is well.",
         )
     if normals < FEWEST_NORMALS and not config.force:
         raise DataError(
-            f"{machine} {section}: {normals} normal recordings are too few for a threshold "
+            f"{machine} {section}: {count(normals, 'normal recording')} {are(normals)} too few for a threshold "
             f"(wanted {FEWEST_NORMALS}, better {FEW_NORMALS})",
             "Record more while the machine is well, or accept a rough threshold with --force.",
         )

@@ -25,7 +25,7 @@ def environment(clips: Sequence[Clip]) -> str:
         "system": platform.platform(),
         "cpu": cpu_name(),
         "cpus": len(os.sched_getaffinity(0)),
-        "gpu": None,
+        "gpu": gpu_name(),
         "files": [{"path": c.name, "sha256": _sha256(c.path)} for c in clips],
     }
     return json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
@@ -39,6 +39,14 @@ def cpu_name() -> str:
         return platform.processor()
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(named, platform.processor())
+
+
+def gpu_name() -> str | None:
+    """Return the model of the first NVIDIA GPU as its driver tells it; None without one."""
+    for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        lines = file.read_text(encoding="utf-8").splitlines()
+        return next((line.partition(":")[2].strip() for line in lines if line.startswith("Model")), None)
+    return None
 
 
 def _version(package: str) -> str | None:

@@ -87,6 +87,11 @@ class Summary:
     """Of sound, all clips together."""
 
 
+def is_synthetic(root: Path) -> bool:
+    """Say whether a data root was made by `write_dataset`."""
+    return (root / TABLE).is_file()
+
+
 def write_dataset(
     root: Path,
     *,
