@@ -666,6 +666,21 @@ def test_files_that_do_not_belong_together(labelled: Run) -> None:
         read([labelled])
 
 
+def test_scores_of_two_scorings_do_not_mix(labelled: Run) -> None:
+    file = labelled.path / "recordings.jsonl"
+    first, *rest = file.read_text().splitlines()
+    changed = json.loads(first)
+    changed["score"] += 1.0
+    file.write_text("\n".join([json.dumps(changed), *rest]) + "\n")
+    with pytest.raises(DataError, match="other recordings or scores"):
+        read([labelled])
+    file.write_text("\n".join([first, *rest]) + "\n")
+    beside = labelled.path / "scores-baseline-alone.csv"
+    beside.write_text("".join(beside.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(DataError, match="scores-baseline-alone"):
+        read([labelled])
+
+
 @pytest.mark.parametrize("damage", ["{", "{}", '{"spec": {"n_mels": -1}}'])
 def test_a_damaged_detector_is_named(labelled: Run, damage: str) -> None:
     (labelled.path / "detector" / "detector.json").write_text(damage)

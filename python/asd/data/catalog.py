@@ -317,7 +317,8 @@ def _say(chosen: Chosen) -> Iterable[Note | Caution]:
     if chosen.anomalies:
         yield Note(
             "no train and test folders: for the test are "
-            f"{count(chosen.anomalies, 'known anomaly', 'known anomalies')} and {chosen.test_normals} of {count(chosen.normals, 'normal')}, chosen by a hash of the name"
+            f"{count(chosen.anomalies, 'known anomaly', 'known anomalies')} and "
+            f"{chosen.test_normals} of {count(chosen.normals, 'normal')}, chosen by a hash of the name"
         )
     if chosen.assumed_normal:
         yield Note(

@@ -7,6 +7,7 @@ Drawing and laying out is the business of `plots`, `tables`, `formats` and `html
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -223,12 +224,16 @@ def _named(machines: list[Machine]) -> list[Machine]:
 
 
 def _machine(run: Run, per_day: float | None) -> Machine:
-    rows, recordings = run.scores(), run.recordings()
-    if [r.path for r in rows] != [r["path"] for r in recordings]:
-        raise DataError(
-            f"{run.path / 'recordings.jsonl'}: lists other recordings than scores.csv",
-            f"Score the run again: asd score {run.path}",
-        )
+    rows, recordings, beside = run.scores(), run.recordings(), run.beside()
+    scored = [(r.path, r.score) for r in rows]
+    others = {"recordings.jsonl": scored == [(r.get("path"), r.get("score")) for r in recordings]}
+    others |= {f"scores-{name}.csv": [r.path for r in rows] == [r.path for r in own] for name, own in beside.items()}
+    for name, belongs in others.items():
+        if not belongs:  # a scoring was interrupted between its files, or two ran at once
+            raise DataError(
+                f"{run.path / name}: lists other recordings or scores than scores.csv",
+                f"Score the run again: {shlex.join(['asd', 'score', str(run.path)])}",
+            )
     if not rows:
         raise DataError(f"{run.path / 'scores.csv'}: no recording in it", f"asd score {run.path}")
     try:
@@ -261,7 +266,7 @@ def _machine(run: Run, per_day: float | None) -> Machine:
         advice=tuple(advice(sections, health, normal_health, normals, spec)),
         detector=detector,
         rows=tuple(rows),
-        beside={name: tuple(rows) for name, rows in run.beside().items()},
+        beside={name: tuple(own) for name, own in beside.items()},
         skipped=tuple(skipped),
     )
 
