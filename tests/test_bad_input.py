@@ -513,3 +513,20 @@ def test_an_edited_detector(pump: Path, key: str, value: object) -> None:
     stopped = asd("score", pump.parent / "runs" / "pump7", pump)
     assert stopped.code == 4
     assert "damaged detector" in stopped.err
+
+
+def test_a_full_disk_leaves_no_half_table_of_findings(pump: Path, tiny_disk: Path) -> None:
+    with (tiny_disk / "filler").open("wb", buffering=0) as stream, pytest.raises(OSError, match="No space"):
+        while stream.write(bytes(4_096)):
+            pass
+    stopped = asd("data", "verify", pump, "--out", tiny_disk / "found.csv")
+    assert stopped.code == 3
+    assert f"{tiny_disk / 'found.csv'}: cannot be written (No space left on device)" in stopped.err
+    assert [f.name for f in tiny_disk.iterdir()] == ["filler"]
+
+
+def test_a_recording_that_is_not_there(pump: Path) -> None:
+    assert train(pump).code == 0
+    stopped = asd("score", pump.parent / "runs" / "pump7", pump / "99.wav")
+    assert stopped.code == 3
+    assert "99.wav: no such file" in stopped.err

@@ -295,17 +295,21 @@ CSV_COLUMNS = (
 
 def _write_csv(path: Path, report: VerifyReport) -> None:
     import csv
+    import io
+
+    from asd.runs import write_text
 
     copy_of = {c.clip.path: group[0].clip.name for group in report.duplicates for c in group[1:]}
-    with path.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(CSV_COLUMNS)
-        for c in report.checked:
-            clip, health = c.clip, c.health
-            said = (clip.name, clip.machine, clip.section, clip.split, clip.label, " ".join(c.findings))
-            measured = (
-                (health.rate, health.channels, health.seconds, health.peak_dbfs, health.rms_dbfs, health.clipped)
-                if health
-                else (None,) * 6
-            )
-            table.writerow((*said, c.reason, c.hint, copy_of.get(clip.path), *measured))
+    stream = io.StringIO()
+    table = csv.writer(stream)
+    table.writerow(CSV_COLUMNS)
+    for c in report.checked:
+        clip, health = c.clip, c.health
+        said = (clip.name, clip.machine, clip.section, clip.split, clip.label, " ".join(c.findings))
+        measured = (
+            (health.rate, health.channels, health.seconds, health.peak_dbfs, health.rms_dbfs, health.clipped)
+            if health
+            else (None,) * 6
+        )
+        table.writerow((*said, c.reason, c.hint, copy_of.get(clip.path), *measured))
+    write_text(path, stream.getvalue())

@@ -200,6 +200,8 @@ def open_folder(path: Path | str, *, for_scoring: bool = False) -> Catalog:
     if path.is_file() and path.suffix.lower() in AUDIO_SUFFIXES:
         tree = Tree(path.parent, (Folder((), (path.name,)),), Counter(), "")
         rows = [replace(row, machine=path.with_suffix("")) for row in rows_of_one(tree)]
+    elif path.suffix.lower() in AUDIO_SUFFIXES and not path.exists():
+        raise DataError(f"{path}: no such file", f"See what is there: ls {_quoted(path.parent)}")
     else:
         tree = _recordings_below(existing_folder(path))
         rows = rows_of_one(tree)
