@@ -530,3 +530,19 @@ def test_a_recording_that_is_not_there(pump: Path) -> None:
     stopped = asd("score", pump.parent / "runs" / "pump7", pump / "99.wav")
     assert stopped.code == 3
     assert "99.wav: no such file" in stopped.err
+
+
+def test_recordings_of_several_machines_taken_for_one_are_said(tmp_path: Path) -> None:
+    for machine in ("fan", "pump"):
+        folder = tmp_path / "data" / machine / "train"
+        folder.mkdir(parents=True)
+        for i in range(10):
+            soundfile.write(folder / f"normal_id_00_{i:08}.wav", hum(i), RATE)
+    taken = asd("train", "--normal", tmp_path / "data", "--runs", tmp_path / "runs")
+    assert taken.code == 0
+    assert "taken for one machine: fan, pump" in taken.err
+    assert asd("train", "--data", tmp_path / "data", "--machine", "fan", "--runs", tmp_path / "runs").code == 0
+    scored = asd("score", tmp_path / "runs" / "fan-all", tmp_path / "data" / "pump")
+    assert scored.code == 0
+    assert "recordings of pump, scored as fan" in scored.err
+    assert "scored as" not in asd("score", tmp_path / "runs" / "fan-all", tmp_path / "data" / "fan").err

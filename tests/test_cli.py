@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from asd.cli import app
 
-ASD = [sys.executable, "-c", "from asd.cli import main; main()"]
+ASD = [sys.executable, "-m", "asd"]
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -79,7 +79,7 @@ def test_a_signal_ends_a_long_extraction(long_work: Path, tmp_path: Path, number
 
 
 def test_a_reader_that_leaves_is_no_error(data_root: Path) -> None:
-    command = f"{' '.join(ASD[:2])} '{ASD[2]}' data list {data_root / 'toycar_logmel'} --json | head -1"
+    command = f"{' '.join(ASD)} data list {data_root / 'toycar_logmel'} --json | head -1"
     told = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
     assert "Traceback" not in told.stderr
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -166,3 +167,19 @@ def test_a_run_without_scores_says_how_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError) as caught:
         Run.open(tmp_path / "r").scores()
     assert caught.value.hint == f"asd score {tmp_path / 'r'}"
+
+
+def test_what_a_killed_training_left_is_tidied(tmp_path: Path) -> None:
+    dead = 2**22 + 1  # above the largest process number of Linux
+    (tmp_path / f".fan-00.{dead}.abc.new").mkdir()
+    aside = tmp_path / f".fan-00.{dead}.abc.old"
+    aside.mkdir()
+    (aside / "config.toml").write_text("old = 1")
+    living = tmp_path / f".fan-00.{os.getpid()}.abc.new"
+    living.mkdir()
+    other = tmp_path / f".fan-00.b.{dead}.abc.new"
+    other.mkdir()
+    with pytest.raises(RunFolderError, match="in the way"), new_run(tmp_path / "fan-00", overwrite=False):
+        pass
+    assert (tmp_path / "fan-00" / "config.toml").read_text() == "old = 1"  # the older run came back
+    assert {p.name for p in tmp_path.iterdir()} == {"fan-00", living.name, other.name}

@@ -8,6 +8,7 @@ everything that it says lies in these files.
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import json
 import os
@@ -149,6 +150,7 @@ def new_run(path: Path, overwrite: bool) -> Iterator[Path]:
     except UnicodeEncodeError:
         hint = "Choose another --name or --runs."
         raise DataError(f"{os.fsencode(path)!r}: a name that is not valid UTF-8", hint) from None
+    _tidy(path)
     in_the_way = path.exists() and (not path.is_dir() or any(path.iterdir()))
     if in_the_way and not overwrite:
         raise RunFolderError(f"{path}: is in the way", "Replace it with --overwrite, or choose another --name.")
@@ -160,7 +162,7 @@ def new_run(path: Path, overwrite: bool) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # A name of its own: two trainings of one name must not write into each other.
-        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent))
+        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.{os.getpid()}.", suffix=".new", dir=path.parent))
         staging.chmod(0o777 & ~_umask())
     except OSError as error:
         hint = "Choose a folder that you may write to with --runs."
@@ -192,6 +194,18 @@ def _take_name(staging: Path, path: Path, overwrite: bool) -> None:
     finally:
         if path.exists():
             shutil.rmtree(aside, ignore_errors=True)
+
+
+def _tidy(path: Path) -> None:
+    """Clear what a killed training of this name left behind; an older run that it had moved aside comes back."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.*"):
+        _, pid, *_, kind = left.name.removeprefix(f".{path.name}").split(".")
+        if not pid.isdecimal() or kind not in ("new", "old") or Path(f"/proc/{pid}").exists():
+            continue
+        if kind == "old" and not path.exists():
+            left.rename(path)
+        else:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _umask() -> int:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asd.cli._output import data_root, drive, next_step, out, print_json, say, shell
+from asd.cli._output import data_root, drive, next_step, out, print_json, say, shell, tell_all
 from asd.errors import DataError, UsageError
+from asd.events import Caution
 
 if TYPE_CHECKING:
     from asd.config import DataConfig
@@ -85,7 +86,7 @@ def _test_clips(detector: Detector, run: Run, data: Path | None, labels: Path | 
 
 def _given(detector: Detector, paths: list[Path], section: str, run: Run) -> list[Clip]:
     """Return a clip for each recording below the paths given."""
-    from asd.data.catalog import open_folder
+    from asd.data.catalog import machines_named, open_folder
 
     if section and section not in detector.sections:
         raise UsageError(f"{run.path} knows no section {section!r}", f"It knows {', '.join(detector.sections)}.")
@@ -93,6 +94,8 @@ def _given(detector: Detector, paths: list[Path], section: str, run: Run) -> lis
     root = _root(stored)
     clips: dict[Path, Clip] = {}
     for path in paths:
+        if others := [m for m in machines_named(path) if m != detector.machine]:
+            tell_all([Caution(f"{path}: recordings of {', '.join(others)}, scored as {detector.machine}")])
         for clip in open_folder(path, for_scoring=True).clips:
             name = clip.path.relative_to(root).as_posix() if clip.path.is_relative_to(root) else str(clip.path)
             own = section or detector.section_for(clip.path)

@@ -11,6 +11,7 @@ import typer
 
 from asd.cli._output import channel_of, data_root, drive, next_step, out, print_json, say, shell, tell_all
 from asd.errors import UsageError, nearest
+from asd.events import Caution
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -135,10 +136,12 @@ def _ids(text: str | None) -> list[str] | None:
 
 def _open(settings: Config) -> tuple[Catalog, Config]:
     """Return the catalog, and the settings with the data root and machine spelled out."""
-    from asd.data.catalog import open_catalog, open_folder
+    from asd.data.catalog import machines_named, open_catalog, open_folder
 
     if settings.data.normal:
         catalog = open_folder(Path(settings.data.normal))
+        if len(several := machines_named(Path(settings.data.normal))) > 1:
+            tell_all([Caution(f"taken for one machine: {', '.join(several)} (--data and --machine keep them apart)")])
         where = {"normal": str(Path(settings.data.normal).resolve()), "machine": catalog.machines()[0]}
     else:
         root = data_root(Path(settings.data.root) if settings.data.root else None)

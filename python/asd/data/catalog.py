@@ -39,6 +39,7 @@ __all__ = [
     "Clip",
     "Layout",
     "Split",
+    "machines_named",
     "open_catalog",
     "open_folder",
     "parse_name",
@@ -209,6 +210,17 @@ def open_folder(path: Path | str, *, for_scoring: bool = False) -> Catalog:
         rows = [replace(row, split="test") for row in rows]
     catalog = _build(tree, rows)
     return replace(catalog, notes=(*_say_merged(catalog), *catalog.notes))
+
+
+def machines_named(path: Path) -> list[str]:
+    """Return the machines below a folder that lie in a layout of the challenges or of MIMII, which tells them apart.
+
+    Whoever takes such a folder for the recordings of one machine may want to know.
+    """
+    if not path.is_dir():
+        return []
+    catalog = open_catalog(path)
+    return [machine for machine in catalog.machines() if catalog.layouts[machine] != "folder"]
 
 
 def session_of(clip: Clip, pattern: re.Pattern[str] | str | None) -> str:
