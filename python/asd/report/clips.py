@@ -49,6 +49,11 @@ class Clip:
     truncated: bool
 
     @property
+    def alarm(self) -> bool:
+        """It sounds wrong. A silent recording is not judged: its score speaks of the microphone."""
+        return self.anomalous and not self.silent
+
+    @property
     def is_clipped(self) -> bool:
         """So many samples are at full scale that the sound is cut off."""
         return self.clipped is not None and self.clipped > CLIPPED_SHARE
@@ -69,7 +74,6 @@ class Section:
     """One machine ID: its alarms, its limit, and what stands behind it.
 
     Attributes:
-        by_chance: alarms expected if all its recordings were normal.
         threshold: of a recording as long as its normals are.
         support: normals that stand behind the limit and count as independent.
         rate, interval: false-alarm rate that the threshold aims at, and the 95 % interval of what it is.
@@ -84,14 +88,19 @@ class Section:
     interval: tuple[float, float]
 
     @property
+    def judged(self) -> list[Clip]:
+        """The recordings that are not silent."""
+        return [c for c in self.clips if not c.silent]
+
+    @property
     def alarms(self) -> int:
-        """Number of recordings above the limit."""
-        return sum(c.anomalous for c in self.clips)
+        """Number of judged recordings above the limit."""
+        return sum(c.alarm for c in self.clips)
 
     @property
     def by_chance(self) -> float:
-        """Alarms expected if all recordings were normal."""
-        return self.rate * len(self.clips)
+        """Alarms expected if all judged recordings were normal."""
+        return self.rate * len(self.judged)
 
 
 @dataclass(frozen=True, slots=True)

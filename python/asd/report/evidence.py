@@ -87,9 +87,9 @@ class Evidence:
     def lines(self) -> list[str]:
         """Return what the worst clip shows, and what could not be shown."""
         lines = []
-        if self.looks:
+        if self.looks and not self.looks[0].clip.silent:
             worst = self.looks[0]
-            kind = "Most wrong" if worst.clip.anomalous else "Most unusual, below the limit"
+            kind = "Most wrong" if worst.clip.alarm else "Most unusual, below the limit"
             lines.append(f"{kind}: {worst.clip.name}. {worst.title()} {worst.peak()}".rstrip())
         return [*lines, *self.missing]
 

@@ -101,15 +101,16 @@ def _style() -> Iterator[None]:
 
 
 def strip(machine: Machine) -> str:
-    """Draw every scored recording as a dot, its severity upwards, with the alarm limit as a line."""
+    """Draw every judged recording as a dot, its severity upwards, with the alarm limit as a line."""
     with _style():
         figure = Figure(figsize=(7.6, 1.75))
         axes = figure.add_axes((0.135, 0.14, 0.86, 0.84))
         offset, ticks, names = 0, [], []
         for section in machine.sections:
-            clips = by_time(section) if machine.timed else section.clips
+            ordered = by_time(section) if machine.timed else section.clips
+            clips = [c for c in ordered if not c.silent]
             severity_B = np.array([c.severity for c in clips])
-            alarm_B = np.array([c.anomalous for c in clips])
+            alarm_B = np.array([c.alarm for c in clips], dtype=bool)
             x_B = offset + np.arange(len(clips))
             area = float(np.clip(3600 / len(machine.clips), 6, 34))
             axes.scatter(x_B[~alarm_B], severity_B[~alarm_B], area, color=NORMAL, alpha=0.55, lw=0)
@@ -121,11 +122,11 @@ def strip(machine: Machine) -> str:
             offset += len(clips) + max(1, len(machine.clips) // 80)
         axes.axhline(1, color=ALARM, lw=1, ls=(0, (4, 3)))
         axes.axhline(0, color=GRID, lw=0.8)
-        _severity_axis(axes, [c.severity for c in machine.clips])
+        _severity_axis(axes, [c.severity for c in machine.judged])
         axes.set_xlim(-1.5, offset)
         axes.set_xticks(ticks if len(ticks) > 1 else [], [f"ID {n}" for n in names] if len(ticks) > 1 else [])
         axes.tick_params(axis="x", length=0)
-        return _svg(figure, f"Every recording of {machine.name}: anomaly score against the alarm limit")
+        return _svg(figure, f"Every judged recording of {machine.name}: anomaly score against the alarm limit")
 
 
 def _severity_axis(axes: Axes, severities: Sequence[float]) -> None:
