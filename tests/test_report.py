@@ -554,7 +554,7 @@ def test_advice_counts_the_normals_that_a_rate_needs(tmp_path: Path, rate: float
     detector = json.loads(file.read_text())
     detector["sections"]["00"] |= {"false_alarm_rate": rate, "support": support}
     file.write_text(json.dumps(detector))
-    asked = [text for text in read([run]).machines[0].advice if "more normal clips" in text]
+    asked = [text for text in read([run]).machines[0].advice if "more normal clip" in text]
     assert [text.split()[1] for text in asked] == ([str(wanted)] if wanted else [])
 
 

@@ -61,10 +61,10 @@ def _more_normals(sections: Sequence[Section], spec: FeatureSpec) -> list[str]:
     for (more, support, rate, interval), names in wanted.items():
         of = f" for ID {', '.join(names)}" if len(sections) > 1 else ""
         each = " each" if len(names) > 1 else ""
+        clips = "clip" if more == 1 else "clips"
         texts.append(
-            f"Record {more} more normal clips of {spec.clip_seconds:g} s{of}{each}: {support} cannot show a "
-            f"false-alarm rate of {rate}, {support + more} can. Now it lies between {interval} "
-            "(95 %)."
+            f"Record {more} more normal {clips} of {spec.clip_seconds:g} s{of}{each}: {support} cannot show a "
+            f"false-alarm rate of {rate}, {support + more} can. Now it lies between {interval} (95 %)."
         )
     return texts
 
