@@ -394,7 +394,7 @@ def test_own_recordings_have_no_test_clips(pump: Path) -> None:
     assert train(pump).code == 0
     stopped = asd("score", pump.parent / "runs" / "pump7")
     assert stopped.code == 3
-    assert "Name what to score" in stopped.err
+    assert "Name the recordings to score" in stopped.err
 
 
 def test_more_threads_than_there_can_be(pump: Path) -> None:
@@ -546,3 +546,51 @@ def test_recordings_of_several_machines_taken_for_one_are_said(tmp_path: Path) -
     assert scored.code == 0
     assert "recordings of pump, scored as fan" in scored.err
     assert "scored as" not in asd("score", tmp_path / "runs" / "fan-all", tmp_path / "data" / "fan").err
+
+
+def test_scores_of_other_recordings_are_replaced_or_kept(pump: Path, tmp_path: Path) -> None:
+    assert train(pump).code == 0
+    run = pump.parent / "runs" / "pump7"
+    for day in ("monday", "tuesday"):
+        soundfile.write(tmp_path / f"{day}.wav", hum(len(day)), RATE)
+    assert asd("score", run, tmp_path / "monday.wav").code == 0
+    kept = asd("score", run, tmp_path / "tuesday.wav", "--append")
+    assert kept.code == 0
+    both = [Path(line.split(",")[0]).name for line in (run / "scores.csv").read_text().splitlines()[1:]]
+    assert both == ["monday.wav", "tuesday.wav"]
+    assert asd("report", run).code == 0
+    replaced = asd("score", run, tmp_path / "tuesday.wav")
+    assert "the scores of 1 other recording in" in replaced.err
+    assert len((run / "scores.csv").read_text().splitlines()) == 2
+
+
+def test_a_silent_recording_does_not_sound_wrong(pump: Path, tmp_path: Path) -> None:
+    assert train(pump).code == 0
+    soundfile.write(tmp_path / "dead.wav", np.zeros(RATE), RATE)
+    scored = asd("score", pump.parent / "runs" / "pump7", tmp_path / "dead.wav", "--fail-on-anomaly")
+    assert scored.code == 0
+    assert "0 of 1" in scored.out
+    assert "silent" in scored.out
+
+
+def test_scoring_below_the_detectors_rate(pump: Path, tmp_path: Path) -> None:
+    assert train(pump).code == 0
+    run = pump.parent / "runs" / "pump7"
+    soundfile.write(tmp_path / "8k.wav", hum(1, 1, 8_000), 8_000)
+    assert "--allow-upsampling" in asd("score", run, tmp_path / "8k.wav").err
+    assert asd("score", run, tmp_path / "8k.wav", "--allow-upsampling").code == 0
+
+
+def test_a_folder_of_runs_is_no_run(pump: Path) -> None:
+    assert train(pump).code == 0
+    stopped = asd("report", pump.parent / "runs")
+    assert stopped.code == 4
+    assert "holds runs and is none itself" in stopped.err
+
+
+def test_scoring_what_is_no_recording(pump: Path, tmp_path: Path) -> None:
+    assert train(pump).code == 0
+    m4a(tmp_path / "song.m4a")
+    stopped = asd("score", pump.parent / "runs" / "pump7", tmp_path / "song.m4a")
+    assert stopped.code == 3
+    assert "ffmpeg -i" in stopped.err

@@ -208,7 +208,7 @@ def test_folds_keep_the_windows_of_a_unit_together() -> None:
 
 def test_normals_that_do_not_differ_are_refused() -> None:
     normals = Normals(np.ones((20, 4)), np.full(20, "00"), np.full(20, ""), np.arange(20))
-    with pytest.raises(DataError, match="do not differ"):
+    with pytest.raises(DataError, match="too much alike"):
         fit_gaussian(normals, "00", siblings=False)
 
 

@@ -72,6 +72,8 @@ class Run:
             RunFolderError: no run folder, or one whose training did not end.
         """
         if not (path / "config.toml").is_file():
+            if runs := sorted(p.parent for p in path.glob("*/DONE")):
+                raise RunFolderError(f"{path}: holds runs and is none itself", f"Name one of them: {runs[0]}")
             raise RunFolderError(f"{path}: no run folder here", f"Runs in {path.parent}: {_names(path.parent)}")
         if not (path / "DONE").is_file():
             raise RunFolderError(f"{path}: its training did not end", "Train it again with --overwrite.")

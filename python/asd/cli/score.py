@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json as jsonlib
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ import typer
 from asd.cli._output import data_root, drive, next_step, out, print_json, say, shell, tell_all
 from asd.errors import DataError, UsageError
 from asd.events import Caution
+from asd.words import count
 
 if TYPE_CHECKING:
     from asd.config import DataConfig
@@ -34,6 +36,8 @@ def score(
     labels: Annotated[
         Path | None, typer.Option(help="A challenge's list of the labels of the data root's evaluation files.")
     ] = None,
+    append: Annotated[bool, typer.Option(help="Keep the scores of recordings that were scored before.")] = False,
+    allow_upsampling: Annotated[bool, typer.Option(help="Accept recordings below the detector's rate.")] = False,
     skip_bad: Annotated[bool, typer.Option(help="Go on without recordings that cannot be read.")] = False,
     fail_on_anomaly: Annotated[bool, typer.Option(help="Exit with 10 if a recording sounds wrong.")] = False,
     threads: Annotated[
@@ -55,14 +59,17 @@ def score(
         )
     opened = Run.open(run)
     detector = Detector.load(run)
+    if allow_upsampling:
+        detector = dataclasses.replace(detector, spec=detector.spec.model_copy(update={"allow_upsampling": True}))
     clips = _given(detector, recordings, id, opened) if recordings else _test_clips(detector, opened, data, labels)
-    scored = _score(opened, detector, clips, skip_bad, threads)
+    scored = _score(detector, clips, opened, skip_bad, threads)
+    _write(opened, scored, append)
     if json:
-        print_json({"run": str(run), "recordings": [asdict(r) for r in scored.rows]})
+        print_json({"run": str(run), "recordings": scored.records})
     else:
         _show(scored, detector)
     next_step(shell("asd", "report", run))
-    if fail_on_anomaly and any(r.anomalous for r in scored.rows):
+    if fail_on_anomaly and any(r["anomalous"] and not r["silent"] for r in scored.records):
         raise typer.Exit(ANOMALY_FOUND)
 
 
@@ -78,8 +85,8 @@ def _test_clips(detector: Detector, run: Run, data: Path | None, labels: Path | 
     clips = [c for c in catalog.select(detector.machine, None, "test") if c.section in detector.sections]
     if not clips:
         raise DataError(
-            f"{catalog.root} has no test clips of {detector.machine} {', '.join(detector.sections)}",
-            f"Name what to score: {shell('asd', 'score', run.path)} FOLDER_OR_FILES",
+            f"{catalog.root} holds nothing to score {catalog.place(detector.machine, detector.sections[0])} with",
+            f"Name the recordings to score: {shell('asd', 'score', run.path)} FOLDER_OR_FILES",
         )
     return clips
 
@@ -96,7 +103,9 @@ def _given(detector: Detector, paths: list[Path], section: str, run: Run) -> lis
     for path in paths:
         if others := [m for m in machines_named(path) if m != detector.machine]:
             tell_all([Caution(f"{path}: recordings of {', '.join(others)}, scored as {detector.machine}")])
-        for clip in open_folder(path, for_scoring=True).clips:
+        catalog = open_folder(path, for_scoring=True)
+        tell_all([note for note in catalog.notes if isinstance(note, Caution)])
+        for clip in catalog.clips:
             name = clip.path.relative_to(root).as_posix() if clip.path.is_relative_to(root) else str(clip.path)
             own = section or detector.section_for(clip.path)
             clips[clip.path] = replace(clip, machine=detector.machine, section=own, name=name)
@@ -118,23 +127,39 @@ def _root(stored: DataConfig) -> Path:
     return normal if normal.is_dir() else normal.parent
 
 
-def _score(run: Run, detector: Detector, clips: list[Clip], skip_bad: bool, threads: int | None) -> Scored:
-    """Score, and write every file that a report needs."""
+def _score(detector: Detector, clips: list[Clip], run: Run, skip_bad: bool, threads: int | None) -> Scored:
     from asd.detect.records import NearestNormal
     from asd.detect.scoring import score_clips
+
+    nearest = NearestNormal(run.embeddings(), detector.scorers[detector.primary].gaussians)
+    return drive(score_clips(detector, clips, nearest, skip_bad=skip_bad, threads=threads))
+
+
+def _write(run: Run, scored: Scored, append: bool) -> None:
+    """Write every file that a report needs, with or instead of what was scored before."""
     from asd.evaluate.dcase import summarise
     from asd.runs import write_jsonl, write_scores, write_text
 
-    nearest = NearestNormal(run.embeddings(), detector.scorers[detector.primary].gaussians)
-    scored = drive(score_clips(detector, clips, nearest, skip_bad=skip_bad, threads=threads))
-    for name, rows in scored.beside.items():
-        write_scores(run.path / f"scores-{name}.csv", rows)
-    write_jsonl(run.path / "recordings.jsonl", scored.records)
-    summary = summarise(scored.rows, scored.beside)
+    rows, beside, records = scored.rows, scored.beside, scored.records
+    if (run.path / "scores.csv").is_file():
+        new = {r.path for r in rows}
+        older = [r for r in run.scores() if r.path not in new]
+        if append:
+            rows = older + rows
+            before = run.beside()
+            beside = {name: [r for r in before[name] if r.path not in new] + own for name, own in beside.items()}
+            records = [r for r in run.recordings() if r["path"] not in new] + records
+        elif older:
+            say(
+                f"the scores of {count(len(older), 'other recording')} in {run.path} are replaced (--append keeps them)"
+            )
+    for name, own in beside.items():
+        write_scores(run.path / f"scores-{name}.csv", own)
+    write_jsonl(run.path / "recordings.jsonl", records)
+    summary = summarise(rows, beside)
     summary["skipped"] = [{"file": str(u.path), "reason": u.reason} for u in scored.skipped]
     write_text(run.path / "metrics.json", jsonlib.dumps(summary, indent=2, allow_nan=False) + "\n")
-    write_scores(run.path / "scores.csv", scored.rows)
-    return scored
+    write_scores(run.path / "scores.csv", rows)
 
 
 def _show(scored: Scored, detector: Detector) -> None:
@@ -142,15 +167,17 @@ def _show(scored: Scored, detector: Detector) -> None:
     from rich.table import Table
 
     ranked = sorted(scored.records, key=lambda r: r["severity"], reverse=True)
-    table = Table(title=f"Highest of {len(ranked)} recordings", title_justify="left")
+    judged = [r for r in ranked if not r["silent"]]
+    title = f"Highest of {count(len(ranked), 'recording')}, by how far beyond what is typical for their own threshold"
+    table = Table(title=title, title_justify="left")
     for column in ("score", "threshold", "", "recording"):
         table.add_column(column, justify="left" if column in ("", "recording") else "right", overflow="fold")
     for row in ranked[:SHOWN]:
-        mark = "[red]sounds wrong[/red]" if row["anomalous"] else ""
+        mark = "silent" if row["silent"] else "[red]sounds wrong[/red]" if row["anomalous"] else ""
         table.add_row(f"{row['score']:.4g}", f"{row['threshold']:.4g}", mark, escape(row["path"]))
     out.print(table)
     rate = detector.describe()["false_alarm_rate"]
-    above = sum(r["anomalous"] for r in ranked)
+    above = sum(r["anomalous"] for r in judged)
     out.print(
         f"{above} of {len(ranked)} recordings sound wrong; {rate * len(ranked):.1f} would by chance if all were normal."
     )

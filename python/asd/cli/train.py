@@ -280,7 +280,9 @@ def _show_most_different(trained: Trained, settings: Config, folder: Path) -> No
         out.print(f"  {n['score']:8.4g}  {n['file']}  {mark}", markup=False, soft_wrap=True)
     names = [*settings.data.exclude, *(n["path"] for n in normals[:MOST_DIFFERENT])]
     left_out = [word for name in names for word in ("--exclude", name)]
-    out.print("If they are not normal, leave them out:", markup=False)
+    out.print(
+        "Leave out what is not normal, and only that: without the odd but normal ones, alarms are false more often."
+    )
     command = shell("asd", "train", "-c", folder / "config.toml", "--runs", folder.parent, "--name", folder.name)
     out.print(f"  {command} --overwrite {shell(*left_out)}", markup=False, soft_wrap=True)
 

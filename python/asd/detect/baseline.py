@@ -237,6 +237,6 @@ def _cholesky(covariance_DD: Floats, section: str) -> Floats:
         return cholesky(covariance_DD, lower=True)  # type: ignore[no-any-return]
     except LinAlgError:
         raise DataError(
-            f"section {section}: its normal recordings do not differ at all (digital silence, or one recording copied)",
+            f"section {section}: its normals are too few or too much alike to tell a distance (silence, or copies)",
             "Look at them with: asd data verify",
         ) from None
