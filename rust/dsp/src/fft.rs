@@ -111,6 +111,7 @@ impl PowerSpectrum {
         &self,
         isa: I,
         frames: &Frames<'_, S>,
+        ahead: &[S],
         scratch: &'s mut Scratch,
     ) -> &'s [I::V] {
         let m = self.columns.len();
@@ -121,7 +122,11 @@ impl PowerSpectrum {
         self.transform_columns(isa, frames, tile, rows);
         let (row, others) = rows.split_at_mut(pitch);
         self.finish_first(&mut row[..2 * m], power);
+        let mut ahead = ahead.chunks(ahead.len().div_ceil(ROWS - 1).max(1));
         for (j, row) in (1..).zip(others.chunks_exact_mut(pitch)) {
+            for line in ahead.next().unwrap_or_default().chunks(size_of::<Line>() / size_of::<S>()) {
+                isa.prefetch(&line[0]);
+            }
             self.finish(j, &mut row[..2 * m], power);
         }
         power

@@ -210,6 +210,9 @@ impl LogMel {
             {
                 *finite = mel.mul_add(zero, *finite);
                 simd::ln(mel + eps).store(&mut row[first..first + count]);
+                if let Some(ahead) = row.get(first + 2 * I::LANES - 1) {
+                    isa.prefetch(ahead);
+                }
             }
         }
     }
@@ -239,11 +242,14 @@ impl<S: Sample> Kernel for Clip<'_, S> {
     fn run<I: Simd>(self, isa: I) -> bool {
         let Self { front, wave, frames, scratch, out } = self;
         let edges = S::buffer(&mut scratch.edges);
+        let hop = front.spec.hop_length;
         let mut finite = isa.splat(0.0);
         for first in (0..frames).step_by(I::LANES) {
             let count = I::LANES.min(frames - first);
             let group = front.group(wave, edges, I::LANES, first, count);
-            let power = front.spectrum.power(isa, &group, &mut scratch.spectrum);
+            let next = (first + I::LANES) * hop + front.spec.n_fft / 2;
+            let ahead = &wave[next.min(wave.len())..(next + I::LANES * hop).min(wave.len())];
+            let power = front.spectrum.power(isa, &group, ahead, &mut scratch.spectrum);
             // A NaN or an infinity among the samples reaches every bin; bin 0 may lie outside the filters.
             finite = power[0].mul_add(isa.splat(0.0), finite);
             front.filter(isa, power, &mut finite, Strip { out, frames, first, count });

@@ -154,6 +154,10 @@ pub trait Simd: Copy {
     /// As for [`Simd::quads`].
     unsafe fn quads_i16(self, rows: &[*const i16; MAX_LANES], first: usize, at: usize) -> Self::V;
 
+    /// Asks for the cache line of `value`, to be read soon; does nothing where there is no such instruction.
+    #[inline(always)]
+    fn prefetch<T>(self, _value: &T) {}
+
     /// `lines` as vectors.
     #[inline(always)]
     fn view(self, lines: &mut [Line]) -> &mut [Self::V] {

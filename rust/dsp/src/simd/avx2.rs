@@ -31,6 +31,12 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn prefetch<T>(self, value: &T) {
+        // SAFETY: a prefetch reads nothing that a program could see.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(value).cast()) }
+    }
+
+    #[inline(always)]
     unsafe fn quads(self, rows: &[*const f32; MAX_LANES], first: usize, at: usize) -> F32x8 {
         // SAFETY: the caller's promise covers the four floats at `at` of each row; the token proves AVX2.
         unsafe {
