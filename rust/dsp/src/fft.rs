@@ -28,6 +28,8 @@ pub struct PowerSpectrum {
     n_fft: usize,
     columns: Vec<Column>,
     row: RowTransform,
+    /// Which bin each place of the rows 1 .. 8 holds in the end.
+    bins: Vec<u32>,
     /// −i e^(−πi k / M) / 2, k = 0 ..= M / 2: splits row 0.
     halves: Vec<Turn>,
 }
@@ -52,13 +54,16 @@ struct RowTransform {
 
 /// A factor of magnitude 1 (or ½): cos φ and sin φ.
 #[derive(Clone, Copy)]
-struct Turn([f32; 2]);
+struct Turn {
+    cos: f32,
+    sin: f32,
+}
 
 impl Turn {
     /// size · e^(2πi share)
     fn new(size: f64, share: f64) -> Self {
         let (sin, cos) = (TAU * share).sin_cos();
-        Self([(size * cos) as f32, (size * sin) as f32])
+        Self { cos: (size * cos) as f32, sin: (size * sin) as f32 }
     }
 }
 
@@ -88,6 +93,13 @@ fn vectors<I: Simd>(isa: I, lines: &mut Vec<Line>, vectors: usize) -> &mut [I::V
     &mut isa.view(lines)[..vectors]
 }
 
+/// `slice` cut into `N` parts of `size`.
+#[inline(always)]
+fn parts<T, const N: usize>(slice: &mut [T], size: usize) -> [&mut [T]; N] {
+    let mut parts = slice.chunks_exact_mut(size);
+    std::array::from_fn(|_| parts.next().unwrap_or_default())
+}
+
 impl PowerSpectrum {
     /// Plans the transform of `window.len()` samples, a power of two from 256.
     pub fn new(window: &[f64]) -> Self {
@@ -97,10 +109,13 @@ impl PowerSpectrum {
             window: std::array::from_fn(|q| window[i + m * q] as f32),
             turns: std::array::from_fn(|j| Turn::new(1.0, -(((j + 1) * i) as f64) / n_fft as f64)),
         };
+        let row = RowTransform::new(m);
+        let bins = |j: usize| row.outputs.iter().map(move |k| j + COLUMN * k);
         Self {
             n_fft,
             columns: (0..m).map(column).collect(),
-            row: RowTransform::new(m),
+            bins: (1..ROWS).flat_map(bins).map(|bin| bin.min(n_fft - bin) as u32).collect(),
+            row,
             halves: (0..=m / 2).map(|k| Turn::new(0.5, -0.25 - k as f64 / (2 * m) as f64)).collect(),
         }
     }
@@ -123,11 +138,11 @@ impl PowerSpectrum {
         let (row, others) = rows.split_at_mut(pitch);
         self.finish_first(&mut row[..2 * m], power);
         let mut ahead = ahead.chunks(ahead.len().div_ceil(ROWS - 1).max(1));
-        for (j, row) in (1..).zip(others.chunks_exact_mut(pitch)) {
+        for (bins, row) in self.bins.chunks_exact(m).zip(others.chunks_exact_mut(pitch)) {
             for line in ahead.next().unwrap_or_default().chunks(size_of::<Line>() / size_of::<S>()) {
                 isa.prefetch(&line[0]);
             }
-            self.finish(j, &mut row[..2 * m], power);
+            self.finish(bins, &mut row[..2 * m], power);
         }
         power
     }
@@ -142,20 +157,24 @@ impl PowerSpectrum {
         rows: &mut [I::V],
     ) {
         let m = self.columns.len();
-        let pitch = 2 * m + GAP;
         let (lanes, stored, next) = match frames {
             Frames::Apart(lanes) => (lanes, COLUMN, None),
             Frames::Chained(lanes, next) => (lanes, COLUMN / 2, Some(*next)),
         };
         assert!(lanes.iter().chain(&next).all(|lane| lane.len() == stored * m));
         let lanes = lanes.map(<[S]>::as_ptr);
+        let tile = &mut tile[..COLUMN * I::LANES];
+        let [first, others @ ..] = parts::<_, ROWS>(rows, rows.len() / ROWS);
+        let (even, odd) = first[..2 * m].split_at_mut(m);
+        let others = others.map(|row| &mut row.as_chunks_mut().0[..m]);
         for (block, columns) in self.columns.chunks_exact(I::LANES).enumerate() {
-            let first = block * I::LANES;
+            let begin = block * I::LANES;
             for (q, part) in tile.chunks_exact_mut(I::LANES).take(stored).enumerate() {
                 // SAFETY: a column lies below m, q below `stored`, and a lane has stored * m samples.
-                unsafe { transpose(isa, &lanes, q * m + first, part) };
+                unsafe { transpose(isa, &lanes, q * m + begin, part) };
             }
-            for (i, column) in columns.iter().enumerate() {
+            for i in 0..I::LANES {
+                let at = begin + i;
                 let mut x = [isa.splat(0.0); COLUMN];
                 match next {
                     None => {
@@ -166,21 +185,20 @@ impl PowerSpectrum {
                     Some(next) => {
                         for q in 0..COLUMN / 2 {
                             x[q] = tile[q * I::LANES + i];
-                            x[q + COLUMN / 2] = x[q].shift_in(next[q * m + first + i].to_f32());
+                            x[q + COLUMN / 2] = x[q].shift_in(next[q * m + at].to_f32());
                         }
                     }
                 }
+                let column = &columns[i];
                 for q in 0..COLUMN {
                     x[q] = x[q] * x[q].like(column.window[q]);
                 }
-                let (even, odd, outputs) = real16(x);
-                let at = first + i;
-                rows[at] = even;
-                rows[m + at] = odd;
+                let (even_sum, odd_sum, outputs) = real16(x);
+                even[at] = even_sum;
+                odd[at] = odd_sum;
                 for j in 0..ROWS - 1 {
-                    let turned = outputs[j].turn(column.turns[j]);
-                    rows[(j + 1) * pitch + 2 * at] = turned.re;
-                    rows[(j + 1) * pitch + 2 * at + 1] = turned.im;
+                    let turned = outputs[j].turn(&column.turns[j]);
+                    others[j][at] = [turned.re, turned.im];
                 }
             }
         }
@@ -188,14 +206,13 @@ impl PowerSpectrum {
 
     /// Step 2 of row j = 1 .. 8.
     #[inline(always)]
-    fn finish<V: Vector>(&self, j: usize, row: &mut [V], power: &mut [V]) {
+    fn finish<V: Vector>(&self, bins: &[u32], row: &mut [V], power: &mut [V]) {
         let row = row.as_chunks_mut().0;
         self.row.passes(row);
-        for (points, outputs) in row.as_chunks().0.iter().zip(self.row.outputs.as_chunks::<8>().0) {
+        for (points, bins) in row.as_chunks().0.iter().zip(bins.as_chunks::<8>().0) {
             let x = self.row.last(points);
             for i in 0..8 {
-                let bin = j + COLUMN * outputs[i];
-                power[bin.min(self.n_fft - bin)] = x[i].power();
+                power[bins[i] as usize] = x[i].power();
             }
         }
     }
@@ -209,7 +226,7 @@ impl PowerSpectrum {
             *points = self.row.last(points).map(|x| [x.re, x.im]);
         }
         let places = &self.row.places;
-        for (k, &half) in self.halves.iter().enumerate() {
+        for (k, half) in self.halves.iter().enumerate() {
             let a = Complex::new(row[places[k]]);
             let b = Complex::new(row[places[places.len() - 1 - k]]);
             // Z[k] and conj Z[M − k]: their sum halved is the transform of the even u, the rest that of the odd.
@@ -249,16 +266,17 @@ impl RowTransform {
         for turns in &self.passes {
             let step = turns.len();
             for block in row.chunks_exact_mut(8 * step) {
+                let parts = parts::<_, 8>(block, step);
                 for (j, turns) in turns.iter().enumerate() {
-                    let mut x = [Complex::new(block[j]); 8];
+                    let mut x = [Complex::new(parts[0][j]); 8];
                     for r in 1..8 {
-                        x[r] = Complex::new(block[j + r * step]);
+                        x[r] = Complex::new(parts[r][j]);
                     }
                     let x = dft8(x);
-                    block[j] = [x[0].re, x[0].im];
+                    parts[0][j] = [x[0].re, x[0].im];
                     for r in 1..8 {
-                        let turned = x[r].turn(turns[r - 1]);
-                        block[j + r * step] = [turned.re, turned.im];
+                        let turned = x[r].turn(&turns[r - 1]);
+                        parts[r][j] = [turned.re, turned.im];
                     }
                 }
             }
@@ -310,8 +328,8 @@ impl<V: Vector> Complex<V> {
 
     /// self · w
     #[inline(always)]
-    fn turn(self, Turn([cos, sin]): Turn) -> Self {
-        let (cos, sin) = (self.re.like(cos), self.re.like(sin));
+    fn turn(self, w: &Turn) -> Self {
+        let (cos, sin) = (self.re.like(w.cos), self.re.like(w.sin));
         Self { re: self.im.neg_mul_add(sin, self.re * cos), im: self.im.mul_add(cos, self.re * sin) }
     }
 
@@ -403,9 +421,9 @@ fn real16<V: Vector>(x: [V; 16]) -> (V, V, [Complex<V>; 7]) {
     let (even_sum, even4, even) = real8([x[0], x[2], x[4], x[6], x[8], x[10], x[12], x[14]]);
     let (odd_sum, odd4, odd) = real8([x[1], x[3], x[5], x[7], x[9], x[11], x[13], x[15]]);
     let turned = [
-        odd[0].turn(Turn([COS_22, -SIN_22])),
-        odd[1].turn(Turn([SQRT_HALF, -SQRT_HALF])),
-        odd[2].turn(Turn([SIN_22, -COS_22])),
+        odd[0].turn(&Turn { cos: COS_22, sin: -SIN_22 }),
+        odd[1].turn(&Turn { cos: SQRT_HALF, sin: -SQRT_HALF }),
+        odd[2].turn(&Turn { cos: SIN_22, sin: -COS_22 }),
     ];
     let y = |k: usize| even[k] + turned[k];
     let mirrored = |k: usize| Complex { re: even[k].re - turned[k].re, im: turned[k].im - even[k].im };
