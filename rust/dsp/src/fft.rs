@@ -137,12 +137,9 @@ impl PowerSpectrum {
         self.transform_columns(isa, frames, tile, rows);
         let (row, others) = rows.split_at_mut(pitch);
         self.finish_first(&mut row[..2 * m], power);
-        let mut ahead = ahead.chunks(ahead.len().div_ceil(ROWS - 1).max(1));
+        let mut ahead = ahead.chunks(size_of::<Line>() / size_of::<S>());
         for (bins, row) in self.bins.chunks_exact(m).zip(others.chunks_exact_mut(pitch)) {
-            for line in ahead.next().unwrap_or_default().chunks(size_of::<Line>() / size_of::<S>()) {
-                isa.prefetch(&line[0]);
-            }
-            self.finish(bins, &mut row[..2 * m], power);
+            self.finish(isa, bins, &mut row[..2 * m], &mut ahead, power);
         }
         power
     }
@@ -206,13 +203,23 @@ impl PowerSpectrum {
 
     /// Step 2 of row j = 1 .. 8.
     #[inline(always)]
-    fn finish<V: Vector>(&self, bins: &[u32], row: &mut [V], power: &mut [V]) {
+    fn finish<I: Simd, S>(
+        &self,
+        isa: I,
+        bins: &[u32],
+        row: &mut [I::V],
+        ahead: &mut std::slice::Chunks<S>,
+        power: &mut [I::V],
+    ) {
         let row = row.as_chunks_mut().0;
         self.row.passes(row);
         for (points, bins) in row.as_chunks().0.iter().zip(bins.as_chunks::<8>().0) {
             let x = self.row.last(points);
             for i in 0..8 {
                 power[bins[i] as usize] = x[i].power();
+            }
+            for line in ahead.by_ref().take(10) {
+                isa.prefetch(&line[0]);
             }
         }
     }
@@ -308,7 +315,12 @@ unsafe fn transpose<I: Simd, S: Sample>(isa: I, lanes: &[*const S; MAX_LANES], a
         let at = at + 4 * four;
         // SAFETY: `tile` has LANES vectors, so that at + 4 is no more than what the caller promises.
         let quads = unsafe {
-            [S::quads(isa, lanes, 0, at), S::quads(isa, lanes, 1, at), S::quads(isa, lanes, 2, at), S::quads(isa, lanes, 3, at)]
+            [
+                S::quads(isa, lanes, 0, at),
+                S::quads(isa, lanes, 1, at),
+                S::quads(isa, lanes, 2, at),
+                S::quads(isa, lanes, 3, at),
+            ]
         };
         *columns = I::V::transpose_fours(quads);
     }

@@ -57,6 +57,9 @@ impl Spec {
     }
 }
 
+/// Frames of a batch that take about as long as it takes to wake the threads: fewer are computed where they are.
+const WORTH_THREADS: usize = 512;
+
 /// Buffers of one thread; they grow on first use and serve any [`LogMel`].
 #[derive(Default)]
 pub struct Scratch {
@@ -93,6 +96,11 @@ impl LogMel {
     /// What this front end was built from.
     pub fn spec(&self) -> &Spec {
         &self.spec
+    }
+
+    /// The instructions that it runs on.
+    pub fn isa(&self) -> Isa {
+        self.isa
     }
 
     /// The filters in float64.
@@ -141,7 +149,8 @@ impl LogMel {
         threads: usize,
         go_on: &mut dyn FnMut() -> bool,
     ) -> Result<()> {
-        let per_row = self.spec.n_mels * self.frames(samples)?;
+        let frames = self.frames(samples)?;
+        let per_row = self.spec.n_mels * frames;
         let rows = waves.len() / samples;
         if waves.len() != rows * samples || out.len() != rows * per_row {
             return Err(Error::Argument(format!(
@@ -157,7 +166,7 @@ impl LogMel {
                 other => other,
             })
         };
-        if threads.min(rows) <= 1 {
+        if threads.min(rows) <= 1 || rows * frames < WORTH_THREADS {
             pool::run_here(jobs, job, go_on)
         } else {
             pool::run(jobs, threads, job, go_on)

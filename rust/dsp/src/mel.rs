@@ -114,7 +114,8 @@ impl FilterBank {
             let row = band.and_then(|band| self.rows.get(band));
             row.and_then(|row| row.weights.get(bin.checked_sub(row.first)?)).map_or(0.0, |&w| w as f32)
         };
-        let start = |edge: f64| (0..self.bins).find(|&bin| bin as f64 * self.bin_hz > edge).unwrap_or(self.bins);
+        let start =
+            |edge: f64| (0..self.bins).find(|&bin| bin as f64 * self.bin_hz > edge).unwrap_or(self.bins);
         let slope = |(rising, ends): (usize, &[f64])| {
             let bins = start(ends[0])..start(ends[1]);
             let weights = |bin| [weight(rising.checked_sub(1), bin), weight(Some(rising), bin)];

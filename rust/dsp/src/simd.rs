@@ -97,7 +97,10 @@ impl Isa {
             None | Some("auto") => Ok(available[0]),
             Some(name) => available.iter().copied().find(|isa| isa.name() == name).ok_or_else(|| {
                 let names: Vec<&str> = available.iter().map(|isa| isa.name()).collect();
-                Error::Argument(format!("expected auto or one that this CPU has ({}), got {name:?}", names.join(", ")))
+                Error::Argument(format!(
+                    "expected auto or one of this CPU's {}, got {name:?}",
+                    names.join(", ")
+                ))
             }),
         }
     }
@@ -229,6 +232,12 @@ impl Sample for i16 {
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C, align(64))]
 pub struct Line([f32; MAX_LANES]);
+
+impl AsMut<[f32]> for Line {
+    fn as_mut(&mut self) -> &mut [f32] {
+        &mut self.0
+    }
+}
 
 /// Values that are computed on together.
 pub trait Vector: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {

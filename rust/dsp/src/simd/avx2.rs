@@ -100,8 +100,10 @@ impl Vector for F32x8 {
     fn transpose_fours([a, b, c, d]: [Self; 4]) -> [Self; 4] {
         // SAFETY: as above.
         unsafe {
-            let ab = [_mm256_unpacklo_ps(a.0, b.0), _mm256_unpackhi_ps(a.0, b.0)].map(|x| _mm256_castps_pd(x));
-            let cd = [_mm256_unpacklo_ps(c.0, d.0), _mm256_unpackhi_ps(c.0, d.0)].map(|x| _mm256_castps_pd(x));
+            let ab =
+                [_mm256_unpacklo_ps(a.0, b.0), _mm256_unpackhi_ps(a.0, b.0)].map(|x| _mm256_castps_pd(x));
+            let cd =
+                [_mm256_unpacklo_ps(c.0, d.0), _mm256_unpackhi_ps(c.0, d.0)].map(|x| _mm256_castps_pd(x));
             [
                 Self(_mm256_castpd_ps(_mm256_unpacklo_pd(ab[0], cd[0]))),
                 Self(_mm256_castpd_ps(_mm256_unpackhi_pd(ab[0], cd[0]))),

@@ -104,8 +104,10 @@ impl Vector for F32x16 {
     fn transpose_fours([a, b, c, d]: [Self; 4]) -> [Self; 4] {
         // SAFETY: as above.
         unsafe {
-            let ab = [_mm512_unpacklo_ps(a.0, b.0), _mm512_unpackhi_ps(a.0, b.0)].map(|x| _mm512_castps_pd(x));
-            let cd = [_mm512_unpacklo_ps(c.0, d.0), _mm512_unpackhi_ps(c.0, d.0)].map(|x| _mm512_castps_pd(x));
+            let ab =
+                [_mm512_unpacklo_ps(a.0, b.0), _mm512_unpackhi_ps(a.0, b.0)].map(|x| _mm512_castps_pd(x));
+            let cd =
+                [_mm512_unpacklo_ps(c.0, d.0), _mm512_unpackhi_ps(c.0, d.0)].map(|x| _mm512_castps_pd(x));
             [
                 Self(_mm512_castpd_ps(_mm512_unpacklo_pd(ab[0], cd[0]))),
                 Self(_mm512_castpd_ps(_mm512_unpackhi_pd(ab[0], cd[0]))),
