@@ -1,15 +1,15 @@
 //! Power spectra of many frames at once: one SIMD lane is one frame.
 //!
-//! The N = 16 M samples of a frame, n = m + M q, are taken as M columns of 16 (q = 0 .. 16):
+//! The N = 16 M samples of a frame, n = c + M q, are taken as M columns c of 16 samples q:
 //!
 //! 1. Every column, windowed, goes through a real transform of 16 points. Its output j = 1 .. 8, turned by
-//!    e^(−2πi j m / N), becomes element m of row j; outputs 9 to 15 are conjugates and are left out. Outputs 0 and 8
+//!    e^(−2πi j c / N), becomes element c of row j; outputs 9 to 15 are conjugates and are left out. Outputs 0 and 8
 //!    stay one butterfly short, as the sums u over the even and the odd q: these 2 M real values are row 0.
 //! 2. Every row 1 .. 8 goes through a complex transform of M points, in place, which gives the bins j + 16 k of the
 //!    spectrum; those above N / 2 are mirrored, as only the power is wanted. Row 0, read as M complex numbers
 //!    u[2 i] + i u[2 i + 1], is the usual packing of a real transform of 2 M points, split at the end: bins 8 k.
 //!
-//! So nothing is computed twice or thrown away, and the second step works on one row at a time, which stays in L1.
+//! So nothing is computed twice or thrown away, and step 2 works on one row at a time, which stays in L1.
 
 use std::f64::consts::TAU;
 use std::ops::{Add, Sub};
@@ -20,8 +20,11 @@ use crate::simd::{Line, MAX_LANES, Sample, Simd, Vector};
 const COLUMN: usize = 16;
 /// Rows that step 1 leaves.
 const ROWS: usize = 8;
-/// Vectors between the ends of the rows, so that a column of them does not fall on one set of the cache.
+/// Unused vectors after each row: without, the elements of a column would share one set of the cache.
 const GAP: usize = 2;
+/// Cache lines asked for with every 8 points of step 2: about as many as the next group of frames has, for float32
+/// and half a frame of overlap.
+const AHEAD: usize = 10;
 
 /// Window and Fourier transform of n_fft real samples; only the power is kept.
 pub struct PowerSpectrum {
@@ -34,21 +37,21 @@ pub struct PowerSpectrum {
     halves: Vec<Turn>,
 }
 
-/// Constants of column m.
+/// Constants of column c.
 struct Column {
     window: [f32; COLUMN],
-    /// e^(−2πi j m / N), j = 1 .. 8.
+    /// e^(−2πi j c / N), j = 1 .. 8.
     turns: [Turn; ROWS - 1],
 }
 
 /// A complex transform of M points by decimation in frequency: radix 8, and at last 8, 4 or 2.
 struct RowTransform {
-    /// Of every pass but the last: e^(−2πi r j / L), r = 1 .. 8, of element j, where L = 8 `len()` are the points of a block.
+    /// Of every pass but the last, over blocks of L points: e^(−2πi r j / L) for j = 0 .. L / 8, r = 1 .. 8.
     passes: Vec<Vec<[Turn; 7]>>,
     last_radix: usize,
     /// Which output each place of the row holds in the end.
     outputs: Vec<usize>,
-    /// Where output k lies, k = 0 ..= M, the last for output 0 again.
+    /// Where output k lies, k = 0 ..= M; output M is output 0.
     places: Vec<usize>,
 }
 
@@ -120,7 +123,7 @@ impl PowerSpectrum {
         }
     }
 
-    /// |X[k]|² of every frame, k = 0 ..= n_fft / 2.
+    /// |X[k]|² of every frame, k = 0 ..= n_fft / 2. The samples `ahead` are wanted next: they are fetched meanwhile.
     #[inline(always)]
     pub fn power<'s, I: Simd, S: Sample>(
         &self,
@@ -160,6 +163,7 @@ impl PowerSpectrum {
         };
         assert!(lanes.iter().chain(&next).all(|lane| lane.len() == stored * m));
         let lanes = lanes.map(<[S]>::as_ptr);
+        let next = next.map(|next| -> [&[S]; COLUMN / 2] { std::array::from_fn(|q| &next[q * m..][..m]) });
         let tile = &mut tile[..COLUMN * I::LANES];
         let [first, others @ ..] = parts::<_, ROWS>(rows, rows.len() / ROWS);
         let (even, odd) = first[..2 * m].split_at_mut(m);
@@ -171,24 +175,20 @@ impl PowerSpectrum {
                 unsafe { transpose(isa, &lanes, q * m + begin, part) };
             }
             for i in 0..I::LANES {
-                let at = begin + i;
+                let (column, at) = (&columns[i], begin + i);
                 let mut x = [isa.splat(0.0); COLUMN];
-                match next {
-                    None => {
-                        for q in 0..COLUMN {
-                            x[q] = tile[q * I::LANES + i];
-                        }
+                if let Some(next) = next {
+                    for q in 0..COLUMN / 2 {
+                        x[q] = tile[q * I::LANES + i];
+                        x[q + COLUMN / 2] = x[q].shift_in(next[q][at].to_f32());
                     }
-                    Some(next) => {
-                        for q in 0..COLUMN / 2 {
-                            x[q] = tile[q * I::LANES + i];
-                            x[q + COLUMN / 2] = x[q].shift_in(next[q * m + at].to_f32());
-                        }
+                } else {
+                    for (q, x) in x.iter_mut().enumerate() {
+                        *x = tile[q * I::LANES + i];
                     }
                 }
-                let column = &columns[i];
-                for q in 0..COLUMN {
-                    x[q] = x[q] * x[q].like(column.window[q]);
+                for (x, &w) in x.iter_mut().zip(&column.window) {
+                    *x = *x * x.like(w);
                 }
                 let (even_sum, odd_sum, outputs) = real16(x);
                 even[at] = even_sum;
@@ -201,7 +201,7 @@ impl PowerSpectrum {
         }
     }
 
-    /// Step 2 of row j = 1 .. 8.
+    /// Step 2 of a row 1 .. 8, whose places hold `bins` in the end.
     #[inline(always)]
     fn finish<I: Simd, S>(
         &self,
@@ -218,7 +218,7 @@ impl PowerSpectrum {
             for i in 0..8 {
                 power[bins[i] as usize] = x[i].power();
             }
-            for line in ahead.by_ref().take(10) {
+            for line in ahead.by_ref().take(AHEAD) {
                 isa.prefetch(&line[0]);
             }
         }
@@ -236,7 +236,7 @@ impl PowerSpectrum {
         for (k, half) in self.halves.iter().enumerate() {
             let a = Complex::new(row[places[k]]);
             let b = Complex::new(row[places[places.len() - 1 - k]]);
-            // Z[k] and conj Z[M − k]: their sum halved is the transform of the even u, the rest that of the odd.
+            // Z[k] + conj Z[M − k], halved, is the transform of the even u, Z[k] − conj Z[M − k] that of the odd ones.
             let odd = Complex { re: a.re - b.re, im: a.im + b.im }.turn(half);
             let even = Complex { re: a.re + b.re, im: a.im - b.im }.scale(0.5);
             power[ROWS * k] = (even + odd).power();

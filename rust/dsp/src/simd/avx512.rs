@@ -60,8 +60,8 @@ impl Simd for Avx512 {
     }
 }
 
-// SAFETY, of every block below: a vector exists only where its token did, and that proves AVX-512F.
-impl Vector for F32x16 {
+// SAFETY: one register of float32 values. Of every block below: a vector exists only where its token did, and that proves AVX-512F.
+unsafe impl Vector for F32x16 {
     #[inline(always)]
     fn like(self, x: f32) -> Self {
         // SAFETY: as above.

@@ -46,8 +46,8 @@ impl Simd for Neon {
     }
 }
 
-// SAFETY, of every block below: a vector exists only where its token did, and that proves NEON.
-impl Vector for F32x4 {
+// SAFETY: one register of float32 values. Of every block below: a vector exists only where its token did, and that proves NEON.
+unsafe impl Vector for F32x4 {
     #[inline(always)]
     fn like(self, x: f32) -> Self {
         // SAFETY: as above.

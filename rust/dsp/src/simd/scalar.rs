@@ -53,7 +53,8 @@ impl Simd for Scalar {
     }
 }
 
-impl Vector for Four {
+// SAFETY: four float32 values.
+unsafe impl Vector for Four {
     #[inline(always)]
     fn like(self, x: f32) -> Self {
         Self([x; 4])
