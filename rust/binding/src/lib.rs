@@ -17,5 +17,5 @@ mod _dsp {
     #[pymodule_export]
     use crate::logmel::LogMel;
     #[pymodule_export]
-    use crate::run::available_threads;
+    use crate::run::{available_threads, simd};
 }

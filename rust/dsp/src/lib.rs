@@ -13,4 +13,5 @@ pub mod mel;
 pub mod pool;
 pub mod recording;
 pub mod resample;
+pub mod simd;
 pub mod wav;
