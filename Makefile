@@ -35,5 +35,9 @@ lint: $(VENV)/.all
 	$(BIN)/ruff check python tests benches
 	$(BIN)/mypy
 
+# Figures of the README: make bench DATA=FOLDER
+bench: $(VENV)/.base
+	$(BIN)/python benches/baselines.py --data "$(or $(DATA),$(ASD_DATA),data)"
+
 clean:
-	rm -rf $(VENV) target demo runs
+	rm -rf $(VENV) target demo

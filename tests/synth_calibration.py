@@ -31,14 +31,14 @@ from scipy.ndimage import uniform_filter1d
 from asd.config import FeatureSpec
 from asd.data.synth import MACHINES, write_dataset
 from asd.data.synth.clip import SEVERITIES, Unit, render
-from asd.data.synth.dataset import file_name, plan
+from asd.data.synth.dataset import DEFAULT_TEST, DEFAULT_TRAIN, file_name, plan
 from asd.data.synth.room import RATE, grid
 from asd.detect.baseline import SIBLINGS, BaselineScorer, Normals
 from asd.detect.pooled import pool
 from asd.evaluate.metrics import auc
 from asd.features import Recording, read_audio, read_recordings
 
-DEFAULT = {"train": 60, "test": 80}
+DEFAULT = {"train": DEFAULT_TRAIN, "test": DEFAULT_TEST}
 SNR_DB = 6.0
 WHITENING_CLIPS = 20
 

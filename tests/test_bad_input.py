@@ -394,4 +394,203 @@ def test_own_recordings_have_no_test_clips(pump: Path) -> None:
     assert train(pump).code == 0
     stopped = asd("score", pump.parent / "runs" / "pump7")
     assert stopped.code == 3
-    assert "Name what to score" in stopped.err
+    assert "Name the recordings to score" in stopped.err
+
+
+def test_more_threads_than_there_can_be(pump: Path) -> None:
+    assert train(pump).code == 0
+    run = pump.parent / "runs" / "pump7"
+    for words in (["score", run, pump], ["data", "verify", pump], ["train", "--normal", pump, "--overwrite"]):
+        assert asd(*words, "--threads", 5000).code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["--set", "features.eps=1e300"], 2, "features.eps"),
+        (["--set", "features.eps=1e-300"], 2, "features.eps"),
+        (["--id", ""], 2, "names no machine ID"),
+        (["--id", ","], 2, "names no machine ID"),
+        ([w for i in range(12) for w in ("--exclude", f"{i:02}.wav")], 2, "none of the 12 training recordings"),
+    ],
+)
+def test_settings_that_leave_nothing_to_do(pump: Path, words: list[str], code: int, says: str) -> None:
+    stopped = train(pump, *words)
+    assert stopped.code == code, stopped.err
+    assert says in stopped.err
+
+
+@pytest.mark.parametrize("odd", [":100:", "[red]x", "u2028\u2028x", "nel\x85x", "$x^{$", "<img src=x>", "-v", "100%s"])
+def test_names_are_shown_and_kept_as_they_are(pump: Path, odd: str) -> None:
+    machine = pump.rename(pump.with_name(odd))
+    trained = asd("train", f"--normal={machine}", "--runs", pump.parent / "runs")
+    assert trained.code == 0, trained.err
+    run = pump.parent / "runs" / odd
+    with (machine / f"{odd}.wav").open("wb") as stream:
+        soundfile.write(stream, hum(70), RATE, format="WAV")
+    scored = asd("score", run, machine)
+    assert scored.code == 0, scored.err
+    reported = asd("report", run)
+    assert reported.code == 0, reported.err
+    if odd.isprintable():
+        assert f"{odd}: baseline-alone" in trained.out
+        assert f"{odd}.wav" in scored.out
+        assert f"{odd}.wav" in reported.out
+
+
+@pytest.mark.parametrize("odd", ["caf\udce9", "cr\rx"])
+def test_names_that_no_result_can_hold(pump: Path, odd: str) -> None:
+    machine = pump.rename(pump.with_name(odd))
+    for words in (["train", "--normal", machine], ["data", "list", machine], ["data", "verify", machine]):
+        stopped = asd(*words)
+        assert stopped.code == 3, stopped.err
+        assert "Rename" in stopped.err
+
+
+def test_a_run_name_that_is_no_text(pump: Path) -> None:
+    stopped = train(pump, "--name", "caf\udce9")
+    assert stopped.code == 3
+    assert "not valid UTF-8" in stopped.err
+    assert not (pump.parent / "runs").exists()
+
+
+def test_listing_does_not_wait_at_a_pipe(pump: Path) -> None:
+    os.mkfifo(pump / "pipe.wav")
+    listed = asd("data", "list", pump)
+    assert listed.code == 0
+    assert "1 file without a readable header" in listed.err
+
+
+@pytest.mark.parametrize("recipe", ["[" * 100_000, '{"unit": ["dB"]}', '{"unit": {}}'])
+def test_a_recipe_of_log_mels_that_is_none(tmp_path: Path, recipe: str) -> None:
+    root = logmels(tmp_path / "data", [(128, 200)] * 12)
+    told = json.loads((root / "features.json").read_text())
+    (root / "features.json").write_text(json.dumps(told | json.loads(recipe)) if recipe.endswith("}") else recipe)
+    stopped = asd("train", "--data", root, "--runs", tmp_path / "runs", "--machine", "fan")
+    assert stopped.code == 3
+    assert "features.json" in stopped.err
+
+
+def test_log_mels_of_one_frame(tmp_path: Path) -> None:
+    root = logmels(tmp_path / "data", [(128, 1)] * 12)
+    stopped = asd("train", "--data", root, "--runs", tmp_path / "runs", "--machine", "fan")
+    assert stopped.code == 3
+    assert "too short" in stopped.err
+
+
+def test_config_of_a_data_root_with_own_recordings(pump: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.toml").write_text('[data]\nroot = "/nowhere"\nmachine = "fan"\n')
+    assert train(pump, "-c", tmp_path / "other.toml").code == 0
+    described = json.loads((pump.parent / "runs" / "pump7" / "detector" / "detector.json").read_text())
+    assert described["data_root"] == str(pump)
+
+
+@pytest.mark.parametrize(
+    "file", ["config.toml", "detector/detector.json", "detector/weights.safetensors", "profile.npz", "embeddings.npz",
+             "normals.jsonl", "recordings.jsonl", "scores.csv"]
+)  # fmt: skip
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00junk", b"[]", b'{"data": "x"}', b"PK\x03\x04"])
+def test_damaged_run_files(pump: Path, file: str, content: bytes) -> None:
+    assert train(pump).code == 0
+    run = pump.parent / "runs" / "pump7"
+    assert asd("score", run, pump).code == 0
+    whole = (run / file).read_bytes()
+    for words in (["score", run, pump], ["report", run]):
+        (run / file).write_bytes(content)
+        outcome = asd(*words)
+        assert outcome.code in (0, 2, 3, 4), outcome.err
+        assert outcome.code == 0 or str(run) in outcome.err
+        (run / file).write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("machine", [1]), ("aggregate", "median"), ("false_alarm_rate", -1), ("beside", -1), ("spec", 3)]
+)
+def test_an_edited_detector(pump: Path, key: str, value: object) -> None:
+    assert train(pump).code == 0
+    file = pump.parent / "runs" / "pump7" / "detector" / "detector.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
+    stopped = asd("score", pump.parent / "runs" / "pump7", pump)
+    assert stopped.code == 4
+    assert "damaged detector" in stopped.err
+
+
+def test_a_full_disk_leaves_no_half_table_of_findings(pump: Path, tiny_disk: Path) -> None:
+    with (tiny_disk / "filler").open("wb", buffering=0) as stream, pytest.raises(OSError, match="No space"):
+        while stream.write(bytes(4_096)):
+            pass
+    stopped = asd("data", "verify", pump, "--out", tiny_disk / "found.csv")
+    assert stopped.code == 3
+    assert f"{tiny_disk / 'found.csv'}: cannot be written (No space left on device)" in stopped.err
+    assert [f.name for f in tiny_disk.iterdir()] == ["filler"]
+
+
+def test_a_recording_that_is_not_there(pump: Path) -> None:
+    assert train(pump).code == 0
+    stopped = asd("score", pump.parent / "runs" / "pump7", pump / "99.wav")
+    assert stopped.code == 3
+    assert "99.wav: no such file" in stopped.err
+
+
+def test_recordings_of_several_machines_taken_for_one_are_said(tmp_path: Path) -> None:
+    for machine in ("fan", "pump"):
+        folder = tmp_path / "data" / machine / "train"
+        folder.mkdir(parents=True)
+        for i in range(10):
+            soundfile.write(folder / f"normal_id_00_{i:08}.wav", hum(i), RATE)
+    taken = asd("train", "--normal", tmp_path / "data", "--runs", tmp_path / "runs")
+    assert taken.code == 0
+    assert "taken for one machine: fan, pump" in taken.err
+    assert asd("train", "--data", tmp_path / "data", "--machine", "fan", "--runs", tmp_path / "runs").code == 0
+    scored = asd("score", tmp_path / "runs" / "fan-all", tmp_path / "data" / "pump")
+    assert scored.code == 0
+    assert "recordings of pump, scored as fan" in scored.err
+    assert "scored as" not in asd("score", tmp_path / "runs" / "fan-all", tmp_path / "data" / "fan").err
+
+
+def test_scores_of_other_recordings_are_replaced_or_kept(pump: Path, tmp_path: Path) -> None:
+    assert train(pump).code == 0
+    run = pump.parent / "runs" / "pump7"
+    for day in ("monday", "tuesday"):
+        soundfile.write(tmp_path / f"{day}.wav", hum(len(day)), RATE)
+    assert asd("score", run, tmp_path / "monday.wav").code == 0
+    kept = asd("score", run, tmp_path / "tuesday.wav", "--append")
+    assert kept.code == 0
+    both = [Path(line.split(",")[0]).name for line in (run / "scores.csv").read_text().splitlines()[1:]]
+    assert both == ["monday.wav", "tuesday.wav"]
+    assert asd("report", run).code == 0
+    replaced = asd("score", run, tmp_path / "tuesday.wav")
+    assert "the scores of 1 other recording in" in replaced.err
+    assert len((run / "scores.csv").read_text().splitlines()) == 2
+
+
+def test_a_silent_recording_does_not_sound_wrong(pump: Path, tmp_path: Path) -> None:
+    assert train(pump).code == 0
+    soundfile.write(tmp_path / "dead.wav", np.zeros(RATE), RATE)
+    scored = asd("score", pump.parent / "runs" / "pump7", tmp_path / "dead.wav", "--fail-on-anomaly")
+    assert scored.code == 0
+    assert "0 of 1" in scored.out
+    assert "silent" in scored.out
+
+
+def test_scoring_below_the_detectors_rate(pump: Path, tmp_path: Path) -> None:
+    assert train(pump).code == 0
+    run = pump.parent / "runs" / "pump7"
+    soundfile.write(tmp_path / "8k.wav", hum(1, 1, 8_000), 8_000)
+    assert "--allow-upsampling" in asd("score", run, tmp_path / "8k.wav").err
+    assert asd("score", run, tmp_path / "8k.wav", "--allow-upsampling").code == 0
+
+
+def test_a_folder_of_runs_is_no_run(pump: Path) -> None:
+    assert train(pump).code == 0
+    stopped = asd("report", pump.parent / "runs")
+    assert stopped.code == 4
+    assert "holds runs and is none itself" in stopped.err
+
+
+def test_scoring_what_is_no_recording(pump: Path, tmp_path: Path) -> None:
+    assert train(pump).code == 0
+    m4a(tmp_path / "song.m4a")
+    stopped = asd("score", pump.parent / "runs" / "pump7", tmp_path / "song.m4a")
+    assert stopped.code == 3
+    assert "ffmpeg -i" in stopped.err

@@ -187,6 +187,17 @@ def test_cross_fit_equals_fits_by_hand_and_does_not_depend_on_threads() -> None:
     assert cross_fit(SIBLINGS, normals, "01", threads=4).tobytes() == scores_N.tobytes()
 
 
+def test_a_session_is_held_out_of_all_sections() -> None:
+    apart = machines(np.random.default_rng(8), 2, 30, 5, 0.3)
+    days_N = np.arange(60) % 30 // 3  # ten days, on which both machines were recorded
+    normals = Normals(apart.features_ND, apart.sections_N, apart.domains_N, days_N)
+    scores_N = cross_fit(SIBLINGS, normals, "01")
+    for day in range(10):
+        fitted = fit_gaussian(normals[days_N != day], "01", siblings=True)
+        own_N = (normals.sections_N == "01") & (days_N == day)
+        np.testing.assert_allclose(scores_N[days_N[30:] == day], fitted.distances(normals.features_ND[own_N]))
+
+
 def test_folds_keep_the_windows_of_a_unit_together() -> None:
     units_N = np.repeat(np.arange(11), 3)
     normals = Normals(np.zeros((33, 2)), np.full(33, "00"), np.full(33, ""), units_N)
@@ -197,7 +208,7 @@ def test_folds_keep_the_windows_of_a_unit_together() -> None:
 
 def test_normals_that_do_not_differ_are_refused() -> None:
     normals = Normals(np.ones((20, 4)), np.full(20, "00"), np.full(20, ""), np.arange(20))
-    with pytest.raises(DataError, match="do not differ"):
+    with pytest.raises(DataError, match="too much alike"):
         fit_gaussian(normals, "00", siblings=False)
 
 

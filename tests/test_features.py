@@ -215,6 +215,66 @@ def test_an_empty_batch_is_an_empty_batch():
     assert asd.logmel(np.empty((0, 16_000), np.float32)).shape == (0, 128, 32)
 
 
+# --- instruction sets
+
+
+def with_simd(name: str, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `code` in a process of its own with ASD_SIMD set: it is read once a process."""
+    environment = {**os.environ, "ASD_SIMD": name}
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *arguments], env=environment, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("simd", ["auto", "avx512", "avx2", "neon", "scalar"])
+def test_every_instruction_set_is_within_tolerance_and_independent_of_threads(tmp_path, simd):
+    code = """
+        import sys
+        import numpy as np
+        import asd
+        from asd import _dsp
+        folder = sys.argv[1]
+        waves_BN = np.load(f"{folder}/waves.npy")
+        x_BFT = asd.logmel(waves_BN, threads=1)
+        assert all(asd.logmel(waves_BN, threads=n).tobytes() == x_BFT.tobytes() for n in (2, 3, 16))
+        ints_BN = (waves_BN * 32767).astype(np.int16)
+        assert asd.logmel(ints_BN).tobytes() == asd.logmel(ints_BN / np.float32(32768)).tobytes()
+        np.save(f"{folder}/logmel.npy", x_BFT)
+        print(_dsp.simd())
+    """
+    waves_BN = np.concatenate([noise(20, 20_000), tone(997.3, 20_000)[None]])
+    np.save(tmp_path / "waves.npy", waves_BN)
+    done = with_simd(simd, code, str(tmp_path))
+    if "one of this CPU's" in done.stderr:
+        pytest.skip(f"this CPU has no {simd}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == simd or simd == "auto"
+    for wave_N, got_FT in zip(waves_BN, np.load(tmp_path / "logmel.npy"), strict=True):
+        assert_within_tolerance(got_FT, librosa_mel(wave_N, SLANEY))
+
+
+@pytest.mark.parametrize("name", ["sse9", "AVX2", ""])
+def test_an_instruction_set_that_cannot_be_is_refused_with_the_choices(name):
+    code = """
+        import numpy as np
+        import asd
+        from asd import _dsp
+        for use in (_dsp.simd, lambda: asd.logmel(np.zeros((1, 16_000), np.float32))):
+            try:
+                use()
+            except ValueError as error:
+                print(error)
+    """
+    done = with_simd(name, code)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3, lines
+    assert lines[0] == lines[1]
+    assert lines[0].startswith("ASD_SIMD: expected auto or one of this CPU's ")
+    assert lines[0].endswith(f'scalar, got "{name}"')
+    assert lines[2] == "take the best that this CPU has: unset ASD_SIMD"
+
+
 # --- odd input
 
 
@@ -614,7 +674,7 @@ def test_a_missing_recipe_is_an_error_that_shows_one(ready_clip):
         (np.full((128, 200), np.nan, np.float32), "NaN or infinite"),
         (np.full((128, 200), np.inf, np.float16), "NaN or infinite"),
         (np.array([{"a": 1}], dtype=object), "no .npy matrix"),
-        (np.zeros((128, 0), np.float32), "empty|no .npy matrix"),
+        (np.zeros((128, 0), np.float32), "too short|no .npy matrix"),
     ],
 )
 def test_a_matrix_that_is_no_log_mel_is_an_error(ready_clip, array, message):

@@ -34,6 +34,9 @@ RATE = 16_000
 SPEC = FeatureSpec(clip_seconds=2.0)
 STEP = SPEC.hop_length / SPEC.sample_rate
 NASTY = 'a <script>alert(1)<∕script> & "b" _{50%} |$x^2$~#.wav'
+TYPICAL = 5.55
+"""Median score of the normals made here."""
+
 SCORER, BESIDE = "baseline-siblings", "baseline-alone"
 
 
@@ -73,7 +76,7 @@ class Factory:
         for i in range(normals):
             wave = hum(1000 + i + 100 * len(self.sections))
             row = self._row(f"{self.machine}/train/normal_id_{name}_{i:08d}.wav", name, wave, 5 + i / 10, 0)
-            train.append(row | {"threshold": None, "anomalous": False})
+            train.append(row | {"anomalous": False})
         for i, (score, label) in enumerate(zip(scores, labels, strict=True)):
             kind = {0: "normal_", 1: "anomaly_", None: ""}[label]
             file = names[i] if names else f"{self.machine}/test/{kind}id_{name}_{i:08d}.wav"
@@ -99,6 +102,7 @@ class Factory:
             "label": label,
             "score": float(score),
             "threshold": self.threshold,
+            "severity": (float(score) - TYPICAL) / (self.threshold - TYPICAL),
             "anomalous": bool(score > self.threshold),
             "windows": [[0.0, float(score)]],
             "nearest": None,
@@ -132,7 +136,7 @@ class Factory:
                 "false_alarm_rate": 0.01,
                 "interval": [0.0, 0.1],
                 "n_normals": len(train),
-                "n_windows": len(train),
+                "support": len(train),
             }
         tests = [r for _, test in self.sections.values() for r in test]
         rows = [ScoreRow(**{k: r[k] for k in ScoreRow.__slots__}) for r in tests]
@@ -142,11 +146,13 @@ class Factory:
             "scorer": SCORER,
             "beside": [BESIDE] if beside else [],
             "aggregate": "top",
+            "false_alarm_rate": 0.01,
             "frames": SPEC.frames,
             "spec": SPEC.model_dump(mode="json"),
             "sections": about,
             "method": "baseline",
             "data_root": str(self.root),
+            "synthetic": False,
             **detector,
         }
         (self.path / "detector").mkdir(parents=True)
@@ -397,7 +403,7 @@ def test_real_wavs_end_to_end(data_root: Path, tmp_path: Path) -> None:
         result = CliRunner().invoke(app, words)
         assert result.exit_code == 0, result.output
     assert "1 % of 24 recordings a day, as given" in result.output
-    assert "Next: open" in result.output
+    assert "Next: " in result.output
     page = Page((tmp_path / "slider-00" / "report" / "report.html").read_text(encoding="utf-8"))
     assert page.errors == []
     assert page.tags.count("audio") == 2
@@ -406,7 +412,9 @@ def test_real_wavs_end_to_end(data_root: Path, tmp_path: Path) -> None:
 def test_synthetic_machines_stand_beside_no_published_rows(labelled: Run, tmp_path: Path) -> None:
     report = read([labelled])
     assert len(tables.published(report)) == 3  # the layout and the names are those of the challenge
-    (tmp_path / "data" / "synth.csv").write_text("")
+    file = labelled.path / "detector" / "detector.json"
+    file.write_text(file.read_text().replace('"synthetic": false', '"synthetic": true'))
+    report = read([labelled])
     assert tables.published(report) == []
     assert "synthetic" in tables.incomparable(report)
 
@@ -487,10 +495,67 @@ def test_verdict(tmp_path: Path, scores: list[float], verdict: str) -> None:
 def test_a_silent_recording_is_no_verdict_on_the_machine(tmp_path: Path) -> None:
     run = Factory(tmp_path).section("00", [5.0, 90.0, 6.0], [None] * 3, silent=[False, True, False]).write()
     machine = read([run]).machines[0]
-    assert machine.verdict == "listen"
+    assert machine.verdict == "normal"
     assert not machine.ranked[0].silent
-    assert "1 is silent" in machine.faulty()
+    assert machine.faulty() == ""
     assert any("microphone" in text for text in machine.advice)
+
+
+def test_silent_recordings_are_named_and_not_judged(tmp_path: Path) -> None:
+    names = [f"{i}.wav" for i in range(8)]
+    silent = [False, True, False, False, False, False, True, False]
+    scores = [5.0, 90.0, 6.0, 11.0, 5.0, 5.0, 4.0, 6.0]
+    run = Factory(tmp_path).section("00", scores, [None] * 8, names=names, silent=silent).write()
+    report = read([run])
+    (machine,) = report.machines
+    assert report.headline() == "1 of 6 recordings sounds wrong. About 0.06 would by chance."
+    assert machine.unjudged() == "2 recordings are silent and not judged: 1.wav (and 1 more)."
+    plant = report.json()["plant"]["pump"]["00"]
+    assert (plant["recordings"], plant["silent"], plant["alarms"]) == (6, 2, 1)
+    assert tables.machines(report).rows[0][3:6] == ("6", "1", "0.06")
+    shown = tables.ranked(machine, 5)
+    assert [(r[0], r[-1]) for r in shown.rows[-2:]] == [("1.wav", "silent"), ("6.wav", "silent")]
+    assert [r[0] for r in shown.rows[:3]] == ["3.wav", "2.wav", "7.wav"]
+    assert "measured by their own ID's limit" in shown.note
+    files = written(run, tmp_path / "out")
+    assert machine.unjudged() in Page(files["report.html"]).text
+    assert machine.unjudged().replace("_", r"\_") in files["report.md"]
+    (line,) = [r for r in csv.DictReader(io.StringIO(files["report.csv"])) if r["scorer"] == SCORER]
+    assert (line["recordings"], line["silent"], line["alarms"]) == ("6", "2", "1")
+    result = CliRunner().invoke(app, ["report", str(run.path)])
+    assert "2 recordings are silent and not judged: 1.wav (and 1 more)." in result.stdout
+
+
+def test_only_silent_recordings(tmp_path: Path) -> None:
+    run = Factory(tmp_path).section("00", [90.0, 80.0], [None] * 2, silent=[True, True]).write()
+    report = read([run])
+    assert report.machines[0].verdict == "unjudged"
+    assert report.headline() == "No recording could be judged: all are silent."
+    page = Page(written(run, tmp_path / "out")["report.html"])
+    assert page.errors == []
+    assert "Sounds wrong" not in page.text
+
+
+def test_a_silent_recording_is_neither_in_a_run_of_alarms_nor_its_end(tmp_path: Path) -> None:
+    times = [datetime(2024, 5, 3, 8) + timedelta(minutes=10 * i) for i in range(7)]
+    scores = [4.0, 90.0, 12.0, 4.0, 12.0, 12.0, 90.0]
+    silent = [False, True, False, True, False, False, True]
+    factory = Factory(tmp_path).section("00", scores, [None] * 7, times=times, silent=silent)
+    (since,) = read([factory.write()]).machines[0].since
+    assert (since.first, since.last, since.count, since.after) == (times[2], times[5], 3, 0)
+
+
+@pytest.mark.parametrize(
+    ("rate", "support", "wanted"), [(0.03, 75, 0), (0.01, 75, 24), (0.01, 99, 0), (0.05, 18, 1), (0.05, 19, 0)]
+)
+def test_advice_counts_the_normals_that_a_rate_needs(tmp_path: Path, rate: float, support: int, wanted: int) -> None:
+    run = Factory(tmp_path).section("00", [5.0], [None]).write()
+    file = run.path / "detector" / "detector.json"
+    detector = json.loads(file.read_text())
+    detector["sections"]["00"] |= {"false_alarm_rate": rate, "support": support}
+    file.write_text(json.dumps(detector))
+    asked = [text for text in read([run]).machines[0].advice if "more normal clip" in text]
+    assert [text.split()[1] for text in asked] == ([str(wanted)] if wanted else [])
 
 
 def test_health_and_advice(tmp_path: Path) -> None:
@@ -514,7 +579,8 @@ def test_health_and_advice(tmp_path: Path) -> None:
     assert dict(machine.health.rates) == {16_000: 2, 48_000: 1}
     assert machine.health.verdict() == "1 clipped, 1 cut short"
     advice = "\n".join(machine.advice)
-    assert "Record 88 more normal clips of 2 s" in advice  # 12 are there, 100 show 1 %
+    assert "Record 87 more normal clips of 2 s" in advice  # 12 are there, 99 show 1 %
+    assert "12 cannot show a false-alarm rate of 1 %, 99 can. Now it lies between 0 % and 10 % (95 %)." in advice
     assert "Lower the recording gain: 1 recording is clipped." in advice
     assert "the normals have 16 kHz, these recordings 16 and 48 kHz" in advice
     assert "dB louder than the normals" in advice
@@ -527,8 +593,48 @@ def test_false_alarms_a_day(tmp_path: Path) -> None:
     without_pause = read([run]).machines[0].false_alarms
     assert without_pause.per_day == 43_200  # recordings of 2 s
     assert (without_pause.expected(), without_pause.range()) == ("432", "(95 %: 0 to 4,320)")
+    assert "as if listening without pause; --per-day N tells" in without_pause.basis()
     given = read([run], per_day=100).machines[0].false_alarms
     assert (given.expected(), given.range()) == ("1", "(95 %: 0 to 10)")
+
+
+def test_time_stamps_tell_the_recordings_a_day(tmp_path: Path) -> None:
+    start = datetime(2024, 5, 3, 6)
+    times = [start + timedelta(minutes=m) for m in (20, 0, 10, 30, 300, 310)]
+    run = Factory(tmp_path).section("00", [5.0] * 6, [None] * 6, times=times).write()
+    expected = read([run]).machines[0].false_alarms
+    assert expected.per_day == 144  # the pause of hours does not count: the median gap is ten minutes
+    assert expected.basis() == "1 % of 144 recordings a day, by their time stamps."
+    assert read([run], per_day=24).machines[0].false_alarms.basis() == "1 % of 24 recordings a day, as given."
+
+    few = Factory(tmp_path / "few").section("00", [5.0] * 2, [None] * 2, times=times[:2]).write()
+    assert read([few]).machines[0].false_alarms.source == "assumed"
+    stub = Factory(tmp_path / "stub").section("00", [5.0], [None], waves=[hum(0, 0.5)]).write()
+    assert read([stub]).machines[0].false_alarms.per_day == 43_200  # a window is 2 s
+
+
+def test_domains_have_their_own_auc(tmp_path: Path) -> None:
+    labels, domains = [0, 0, 0, 0, 1, 1], ["source", "source", "target", "target", None, None]
+    scores = [4.0, 5.0, 9.0, 13.0, 12.0, 8.0]
+    run = Factory(tmp_path).section("00", scores, labels, domain=domains).write()
+    table = tables.figures(read([run]))
+    cells = dict(zip(table.columns, table.rows[0], strict=True))
+    assert (cells["AUC source"], cells["AUC target"]) == ("100.00", "25.00")
+    assert (cells["normals"], cells["anomalies"]) == ("4 *", "2 *")
+    assert "AUC source: normals of the source domain against all anomalies" in table.note
+    assert "few clips: an interval of ±0.1 and more must be expected" in table.note
+    files = written(run, tmp_path / "out")
+    assert all("AUC source" in files[name] for name in ("report.html", "report.md", "report.tex"))
+    (line,) = [r for r in csv.DictReader(io.StringIO(files["report.csv"])) if r["scorer"] == SCORER]
+    assert (float(line["auc_source"]), float(line["auc_target"])) == (1.0, 0.25)
+
+
+def test_many_clips_without_domains_need_no_footnote(tmp_path: Path) -> None:
+    scores, labels = [*range(12), *range(6, 18)], [0] * 12 + [1] * 12
+    run = Factory(tmp_path).section("00", [float(s) for s in scores], labels, waves=[hum(0)] * 24).write()
+    table = tables.figures(read([run]))
+    assert "few clips" not in table.note
+    assert "AUC source" not in table.columns
 
 
 def test_skipped_files_are_named(tmp_path: Path) -> None:
@@ -658,6 +764,21 @@ def test_files_that_do_not_belong_together(labelled: Run) -> None:
         read([labelled])
 
 
+def test_scores_of_two_scorings_do_not_mix(labelled: Run) -> None:
+    file = labelled.path / "recordings.jsonl"
+    first, *rest = file.read_text().splitlines()
+    changed = json.loads(first)
+    changed["score"] += 1.0
+    file.write_text("\n".join([json.dumps(changed), *rest]) + "\n")
+    with pytest.raises(DataError, match="other recordings or scores"):
+        read([labelled])
+    file.write_text("\n".join([first, *rest]) + "\n")
+    beside = labelled.path / "scores-baseline-alone.csv"
+    beside.write_text("".join(beside.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(DataError, match="scores-baseline-alone"):
+        read([labelled])
+
+
 @pytest.mark.parametrize("damage", ["{", "{}", '{"spec": {"n_mels": -1}}'])
 def test_a_damaged_detector_is_named(labelled: Run, damage: str) -> None:
     (labelled.path / "detector" / "detector.json").write_text(damage)
@@ -670,7 +791,7 @@ def test_command(labelled: Run, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["report", "--runs-dir", runs])
     assert result.exit_code == 0, result.output
     assert "6 of 16 recordings sound wrong. About 0.16 would by chance." in result.stdout
-    assert f"Next: open {labelled.path / 'report' / 'report.html'} in a browser" in result.stderr
+    assert re.search(rf"Next: .*{labelled.path / 'report' / 'report.html'}", result.stderr)
     assert {f.name for f in (labelled.path / "report").iterdir()} == {
         "report.html", "report.md", "report.csv", "report.tex", "report.json"
     }  # fmt: skip

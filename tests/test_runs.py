@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,50 @@ def test_damaged_scores_are_named(tmp_path: Path, content: str, message: str) ->
     file.write_text(content)
     with pytest.raises(DataError, match=message):
         read_scores(file)
+
+
+@pytest.mark.parametrize("odd", ["\u2028", "\x85", "\x1c", "\n"])
+def test_jsonl_takes_every_name(tmp_path: Path, odd: str) -> None:
+    rows = [{"path": f"a{odd}b.wav"}, {"path": "c.wav"}]
+    write_jsonl(tmp_path / "x.jsonl", rows)
+    assert read_jsonl(tmp_path / "x.jsonl") == rows
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\n", b"[]\n", b"[" * 100_000])
+def test_damaged_jsonl_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.jsonl").write_bytes(content)
+    with pytest.raises(DataError, match=r"x\.jsonl"):
+        read_jsonl(tmp_path / "x.jsonl")
+
+
+def test_two_runs_of_one_name_do_not_mix(tmp_path: Path) -> None:
+    path = tmp_path / "runs" / "fan-00"
+    with pytest.raises(RunFolderError, match="another run took this name"), new_run(path, overwrite=False) as slow:
+        with new_run(path, overwrite=False) as fast:
+            write_text(fast / "config.toml", "fast")
+        write_text(slow / "config.toml", "slow")
+    assert (path / "config.toml").read_text() == "fast"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_an_older_run_stays_when_the_new_one_cannot_take_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "fan-00"
+    with new_run(path, overwrite=False) as staging:
+        write_text(staging / "config.toml", "old")
+    rename = Path.rename
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if self.name.endswith(".new"):
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), new_run(path, overwrite=True) as staging:
+        write_text(staging / "config.toml", "new")
+    assert (path / "config.toml").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_jsonl_and_back(tmp_path: Path) -> None:
@@ -122,3 +167,19 @@ def test_a_run_without_scores_says_how_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError) as caught:
         Run.open(tmp_path / "r").scores()
     assert caught.value.hint == f"asd score {tmp_path / 'r'}"
+
+
+def test_what_a_killed_training_left_is_tidied(tmp_path: Path) -> None:
+    dead = 2**22 + 1  # above the largest process number of Linux
+    (tmp_path / f".fan-00.{dead}.abc.new").mkdir()
+    aside = tmp_path / f".fan-00.{dead}.abc.old"
+    aside.mkdir()
+    (aside / "config.toml").write_text("old = 1")
+    living = tmp_path / f".fan-00.{os.getpid()}.abc.new"
+    living.mkdir()
+    other = tmp_path / f".fan-00.b.{dead}.abc.new"
+    other.mkdir()
+    with pytest.raises(RunFolderError, match="in the way"), new_run(tmp_path / "fan-00", overwrite=False):
+        pass
+    assert (tmp_path / "fan-00" / "config.toml").read_text() == "old = 1"  # the older run came back
+    assert {p.name for p in tmp_path.iterdir()} == {"fan-00", living.name, other.name}

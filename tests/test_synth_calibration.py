@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from asd.data.synth import DEFAULT_MACHINES
-from asd.data.synth.dataset import DEFAULT_TEST, DEFAULT_TRAIN
 from synth_calibration import DEFAULT, Hardness, hardness, write
 
 SEED = 0
@@ -25,10 +24,6 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Hardne
         yield {m: hardness(root, m, SEED, **DEFAULT) for m in DEFAULT_MACHINES}
     finally:
         shutil.rmtree(root)  # half a gigabyte
-
-
-def test_it_is_the_default_set() -> None:
-    assert {"train": DEFAULT_TRAIN, "test": DEFAULT_TEST} == DEFAULT
 
 
 @pytest.mark.parametrize("machine", DEFAULT_MACHINES)

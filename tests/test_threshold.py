@@ -62,6 +62,24 @@ def test_long_recordings_have_a_higher_threshold_with_the_same_rate() -> None:
     assert np.mean(np.array(simulated) > longer) == pytest.approx(0.02, abs=0.015)
 
 
+@pytest.mark.parametrize("how", ["top", "mean", "max"])
+@pytest.mark.parametrize("between", [0.0, 0.7])
+@pytest.mark.parametrize(("trained", "scored"), [(11, 11), (11, 120), (1, 11)])
+def test_rate_holds_for_recordings_of_other_lengths(how: str, between: float, trained: int, scored: int) -> None:
+    """Windows of one recording are alike (`between`: how much), and one normal is longer than the others."""
+    rng = np.random.default_rng(5)
+
+    def recording(windows: int) -> np.ndarray:
+        return 10 + between * rng.normal() + np.sqrt(1 - between**2) * rng.normal(size=windows)
+
+    alarms = []
+    for _ in range(10):
+        calibration = Calibration([recording(trained + (i == 0)) for i in range(100)], 0.01, how)
+        threshold = calibration.threshold(scored)
+        alarms += [aggregate(recording(scored), how) > threshold for _ in range(200)]
+    assert np.mean(alarms) < 0.025
+
+
 def test_recordings_of_the_same_length_are_compared_directly() -> None:
     rng = np.random.default_rng(3)
     scores = [rng.gamma(20, size=7) for _ in range(120)]
@@ -79,3 +97,44 @@ def test_threshold_is_finite_and_not_below_the_median(scores: list[float], rate:
     threshold = singles(np.array(scores), rate).threshold()
     assert np.isfinite(threshold)
     assert threshold >= np.sort(scores)[(len(scores) - 1) // 2]
+
+
+def test_support_counts_recordings() -> None:
+    rng = np.random.default_rng(5)
+    assert Calibration([rng.gamma(20, size=11) for _ in range(30)], 0.01, "top").support == 30
+
+
+def stretches(rng: np.random.Generator, likeness: float) -> Calibration:
+    """20 stretches of 18 windows, whose scores share a part with those of their stretch."""
+    own, shared = rng.normal(size=(20, 18)), rng.normal(size=(20, 1))
+    scores = 20 + np.sqrt(likeness) * shared + np.sqrt(1 - likeness) * own
+    return Calibration(list(scores), 0.01, "top", stretches=True)
+
+
+def test_support_of_stretches_falls_with_the_likeness_of_their_windows() -> None:
+    rng = np.random.default_rng(6)
+    independent = np.mean([stretches(rng, 0.0).support for _ in range(50)])
+    half = np.mean([stretches(rng, 0.5).support for _ in range(50)])
+    alike = np.mean([stretches(rng, 0.999).support for _ in range(50)])
+    assert independent > 120  # of 180 windows that do not overlap
+    assert half == pytest.approx(180 / (1 + 8 * 0.5), rel=0.2)
+    assert alike == pytest.approx(20, abs=1)
+
+
+def test_interval_covers_the_rate_of_long_recordings() -> None:
+    """Windows that resemble each other within a recording count once."""
+    rng, covered = np.random.default_rng(7), 0
+    for _ in range(100):
+        normals = [rng.normal() + 0.3 * rng.normal(size=11) + 20 for _ in range(100)]
+        calibration = Calibration(normals, 0.05, "mean")
+        # The mean of a further recording is normal with this deviation.
+        true_rate = stats.norm(20, np.sqrt(1 + 0.09 / 11)).sf(calibration.threshold(11))
+        covered += calibration.interval[0] <= true_rate <= calibration.interval[1]
+    assert covered >= 90
+
+
+def test_severity_is_0_at_the_typical_normal_and_1_at_the_threshold() -> None:
+    calibration = singles(np.arange(1.0, 202.0), rate=0.05)
+    assert calibration.typical == 101
+    assert calibration.severity(101, calibration.threshold()) == 0
+    assert calibration.severity(calibration.threshold(), calibration.threshold()) == 1

@@ -198,6 +198,7 @@ def draws(
             whole stream up to here.
     """
     bands, frames = shape
+    features.simd()  # whose error has a way out
     kernel = _dsp.Augment(bands, frames, alpha, bank_size, EPS, None, None)
     back_BV, lam_BV, crop_BV4 = kernel.draws(seed, position, clips, position if history is None else history)
     top_BV, left_BV, height_BV, width_BV = np.ascontiguousarray(np.moveaxis(crop_BV4, -1, 0))
@@ -213,6 +214,7 @@ def _kernel(
     centres_F: NDArray[np.float64] | None,
 ) -> _dsp.Augment:
     _, bands, frames = shape_BFT
+    features.simd()  # whose error has a way out
     return _dsp.Augment(bands, frames, alpha, bank_size, eps, raw, centres_F)
 
 

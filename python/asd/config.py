@@ -1,6 +1,6 @@
 """Every setting of the system: frozen models, TOML in, resolved TOML out.
 
-Precedence: preset < ``-c file.toml`` < ``--set a.b=c`` < flags. Unknown keys are refused with the nearest name.
+Precedence: ``-c file.toml`` < ``--set a.b=c`` < flags. Unknown keys are refused with the nearest name.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class FeatureSpec(Frozen):
     f_min: float = Field(0.0, ge=0)
     f_max: float = Field(8_000.0, gt=0)
     mel_scale: Literal["slaney", "htk"] = "slaney"
-    eps: float = Field(LOG_EPS, gt=0)
+    eps: float = Field(LOG_EPS, ge=1.2e-38, le=1)
     clip_seconds: float = Field(10.0, gt=0, le=600)
     channel: int | Literal["mix"] = 0
     allow_upsampling: bool = False
@@ -91,7 +91,7 @@ class DataConfig(Frozen):
 
     Attributes:
         root: a data root with machine folders; empty when `normal` is given.
-        machine: folder of the machine below the root.
+        machine: folder of the machine below the root; with `normal` the name of its folder.
         ids: the sections (machine IDs) to model; empty means all.
         normal: a folder or file of own recordings, all of a machine that is well.
         exclude: recordings left out of training, by path relative to the root.
@@ -205,7 +205,8 @@ def _assign(tree: dict[str, Any], dotted: str, value: Any) -> None:
 
 def _usage_error(error: ValidationError, source: str) -> UsageError:
     first = error.errors()[0]
-    location = [str(part) for part in first["loc"]]
+    # pydantic adds the branch of a union to the place: features.channel.int
+    location = [str(part) for part in first["loc"] if str(part) not in ("int", "literal['mix']")]
     key = ".".join(location)
     where = f"{source}: " if source else ""
     if first["type"] == "extra_forbidden":
@@ -213,7 +214,8 @@ def _usage_error(error: ValidationError, source: str) -> UsageError:
         return UsageError(
             f"{where}unknown key {key!r}.{nearest(location[-1], known)}", f"Known here: {', '.join(known)}."
         )
-    reason = first["msg"].removeprefix("Value error, ")
+    reason = "expected a number from 0, or mix" if location[-1:] == ["channel"] else first["msg"]
+    reason = reason.removeprefix("Value error, ")
     given = "" if isinstance(first.get("input"), dict) else f" (given: {first.get('input')!r})"
     return UsageError(f"{where}{key}: {reason}{given}" if key else f"{where}{reason}")
 

@@ -31,7 +31,7 @@ class AsdError(Exception):
 
     def or_else(self, way_out: str) -> Self:
         """Return the same error with another way out after its hint."""
-        return type(self)(self.message, f"{self.hint}; or {way_out}" if self.hint else way_out)
+        return type(self)(self.message, f"{self.hint.rstrip('.')}; or {way_out}" if self.hint else way_out)
 
 
 class UsageError(AsdError, ValueError):

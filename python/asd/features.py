@@ -12,14 +12,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asd import _dsp, ready
 from asd.config import FeatureSpec
-from asd.errors import DataError
+from asd.errors import DataError, UsageError
 
 CHUNK_FILES = 64
 CHUNK_BYTES = 256 * 2**20
@@ -231,6 +231,20 @@ def available_threads() -> int:
     return _dsp.available_threads()
 
 
+def simd() -> str:
+    """Return the instruction set of the kernels: ``avx512``, ``avx2``, ``neon`` or ``scalar``.
+
+    It is the best that this CPU has, or what ``$ASD_SIMD`` asks for.
+
+    Raises:
+        UsageError: ``$ASD_SIMD`` is nothing that this CPU can do.
+    """
+    try:
+        return _dsp.simd()
+    except ValueError as error:
+        raise UsageError(str(error), "take the best that this CPU has: unset ASD_SIMD") from None
+
+
 def mel_centres(spec: FeatureSpec = _DEFAULT) -> NDArray[np.float64]:
     """Return the centre of every mel band in Hz, (F,): where its triangle peaks."""
     return _kernel(spec).centres()
@@ -249,7 +263,10 @@ def _kernel(spec: FeatureSpec) -> _dsp.LogMel:
     )
 
 
-_built = lru_cache(maxsize=16)(_dsp.LogMel)
+@lru_cache(maxsize=16)
+def _built(*recipe: Any) -> _dsp.LogMel:
+    simd()  # whose error has a way out
+    return _dsp.LogMel(*recipe)
 
 
 def _threads(threads: int | None) -> int:

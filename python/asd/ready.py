@@ -51,6 +51,8 @@ def read(path: Path, spec: FeatureSpec | None) -> NDArray[np.float32]:
 
 def _load(path: Path) -> NDArray[Any]:
     """Map the file: a header that promises more than the file holds then costs no memory."""
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: it is no file but a folder, a device or a pipe", "Leave it out.")
     try:
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
@@ -67,8 +69,8 @@ def _check_shape(path: Path, stored: NDArray[Any], recipe_file: Path, recipe: di
     hint = "A log-mel is a float16 or float32 matrix: bands by frames."
     if stored.ndim != 2 or stored.dtype not in (np.float16, np.float32):
         raise DataError(f"{path}: a log-mel of shape {stored.shape} and type {stored.dtype}", hint)
-    if 0 in stored.shape:
-        raise DataError(f"{path}: an empty log-mel of shape {stored.shape}", hint)
+    if 0 in stored.shape or stored.shape[1] < 2:
+        raise DataError(f"{path}: a log-mel of shape {stored.shape}, which is too short to pool over time", hint)
     if stored.shape[0] != recipe["n_mels"]:
         raise DataError(f"{path}: {stored.shape[0]} bands, but {recipe_file} says n_mels = {recipe['n_mels']}", hint)
     if "shape" in recipe and list(stored.shape) != recipe["shape"]:
@@ -102,14 +104,14 @@ def _read_recipe(file: Path, path: Path) -> dict[str, Any]:
         recipe = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{file}: {error.strerror}", f"{path} needs it.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{file}: no JSON ({error})", f"{path} needs it.") from None
     if not isinstance(recipe, dict):
         raise DataError(f"{file}: expected an object with keys such as `unit`", f"{path} needs it.")
     missing = [key for key in _REQUIRED if key not in recipe]
     if missing:
         raise DataError(f"{file}: no key {missing[0]!r}", f"It must give {', '.join(_REQUIRED)}.")
-    if recipe["unit"] not in _LN_PER_UNIT:
+    if recipe["unit"] not in tuple(_LN_PER_UNIT):
         raise DataError(f"{file}: unit = {recipe['unit']!r}", 'The unit is "dB" (10 log10) or "ln".')
     if recipe.get("power", 2) != 2:
         raise DataError(f"{file}: power = {recipe['power']!r}", "Only power spectra (2) are understood.")

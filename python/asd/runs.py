@@ -8,13 +8,15 @@ everything that it says lies in these files.
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import json
 import os
 import shutil
+import tempfile
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,15 @@ from asd.errors import DataError, RunFolderError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_DETECTOR_KEYS: Mapping[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("machine", "scorer", "aggregate"), str),
+    **dict.fromkeys(("spec", "sections"), dict),
+    "beside": list,
+    "frames": int,
+    "false_alarm_rate": (int, float),
+}
+"""What every reader of ``detector.json`` relies on."""
 
 SCORE_COLUMNS = ("path", "machine", "section", "domain", "label", "score", "threshold", "anomalous")
 
@@ -61,6 +72,8 @@ class Run:
             RunFolderError: no run folder, or one whose training did not end.
         """
         if not (path / "config.toml").is_file():
+            if runs := sorted(p.parent for p in path.glob("*/DONE")):
+                raise RunFolderError(f"{path}: holds runs and is none itself", f"Name one of them: {runs[0]}")
             raise RunFolderError(f"{path}: no run folder here", f"Runs in {path.parent}: {_names(path.parent)}")
         if not (path / "DONE").is_file():
             raise RunFolderError(f"{path}: its training did not end", "Train it again with --overwrite.")
@@ -73,12 +86,23 @@ class Run:
 
     def config(self) -> dict[str, Any]:
         """Return the settings as stored."""
-        return tomllib.loads((self.path / "config.toml").read_text(encoding="utf-8"))
+        file = self.path / "config.toml"
+        try:
+            return tomllib.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise _damaged(file, error) from error
 
     def detector(self) -> dict[str, Any]:
         """Return ``detector.json``."""
-        value: dict[str, Any] = json.loads((self.path / "detector" / "detector.json").read_text(encoding="utf-8"))
-        return value
+        file = self.path / "detector" / "detector.json"
+        try:
+            value = json.loads(file.read_text(encoding="utf-8"))
+            for key, kind in _DETECTOR_KEYS.items():
+                if not isinstance(value[key], kind):
+                    raise ValueError(f"{key} = {value[key]!r}")
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise _damaged(file, error) from error
+        return value  # type: ignore[no-any-return]
 
     def scores(self) -> list[ScoreRow]:
         """Return ``scores.csv``.
@@ -106,10 +130,11 @@ class Run:
 
     def profile(self) -> dict[str, NDArray[Any]]:
         """Return ``profile.npz``: mean and deviation of the normals' log-mels, ln units, for each section."""
-        import numpy as np
+        return _read_npz(self.path / "profile.npz")
 
-        with np.load(self.path / "profile.npz", allow_pickle=False) as stored:
-            return dict(stored)
+    def embeddings(self) -> dict[str, NDArray[Any]]:
+        """Return ``embeddings.npz``: the training normals as the detector sees them, and their files."""
+        return _read_npz(self.path / "embeddings.npz")
 
 
 @contextmanager
@@ -122,6 +147,12 @@ def new_run(path: Path, overwrite: bool) -> Iterator[Path]:
         RunFolderError: something is in the way.
         DataError: the folder cannot be written.
     """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        hint = "Choose another --name or --runs."
+        raise DataError(f"{os.fsencode(path)!r}: a name that is not valid UTF-8", hint) from None
+    _tidy(path)
     in_the_way = path.exists() and (not path.is_dir() or any(path.iterdir()))
     if in_the_way and not overwrite:
         raise RunFolderError(f"{path}: is in the way", "Replace it with --overwrite, or choose another --name.")
@@ -130,21 +161,60 @@ def new_run(path: Path, overwrite: bool) -> Iterator[Path]:
             f"{path}: is in the way and is no run folder, so --overwrite leaves it alone",
             "Choose another --name.",
         )
-    staging = path.with_name(f".{path.name}.new")
     try:
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A name of its own: two trainings of one name must not write into each other.
+        staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.{os.getpid()}.", suffix=".new", dir=path.parent))
+        staging.chmod(0o777 & ~_umask())
     except OSError as error:
         hint = "Choose a folder that you may write to with --runs."
         raise DataError(f"{path}: cannot be written ({error.strerror})", hint) from error
     try:
         yield staging
         write_text(staging / "DONE", "")
-        if path.exists():
-            shutil.rmtree(path)
-        staging.rename(path)
+        _take_name(staging, path, overwrite)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _take_name(staging: Path, path: Path, overwrite: bool) -> None:
+    """Rename a finished run to `path`; an older one goes only when the new one stands."""
+    aside = staging.with_suffix(".old")
+    try:
+        if overwrite and path.exists():
+            path.rename(aside)
+        try:
+            staging.rename(path)
+        except BaseException:
+            if aside.exists() and not path.exists():
+                aside.rename(path)
+            raise
+    except OSError as error:
+        raise RunFolderError(
+            f"{path}: another run took this name meanwhile ({error.strerror})", "Choose another --name."
+        ) from error
+    finally:
+        if path.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _tidy(path: Path) -> None:
+    """Clear what a killed training of this name left behind; an older run that it had moved aside comes back."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.*"):
+        _, pid, *_, kind = left.name.removeprefix(f".{path.name}").split(".")
+        if not pid.isdecimal() or kind not in ("new", "old") or Path(f"/proc/{pid}").exists():
+            continue
+        if kind == "old" and not path.exists():
+            left.rename(path)
+        else:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _umask() -> int:
+    """Return the process's umask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def write_text(file: Path, text: str) -> None:
@@ -158,15 +228,19 @@ def write_bytes(file: Path, content: bytes) -> None:
     Raises:
         DataError: disk full, folder not writable; names the file.
     """
-    beside = file.with_name(f".{file.name}.part")
+    # The process's number: two that write one file must not write into each other's halves.
+    beside = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
         with beside.open("wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         beside.replace(file)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            beside.unlink()
+        if not isinstance(error, OSError):
+            raise  # interrupted
         raise DataError(
             f"{file}: cannot be written ({error.strerror})", "Free space or choose another folder."
         ) from error
@@ -179,6 +253,32 @@ def write_npz(file: Path, arrays: Mapping[str, Any]) -> None:
     stream = io.BytesIO()
     np.savez(stream, allow_pickle=False, **arrays)
     write_bytes(file, stream.getvalue())
+
+
+def _read_npz(file: Path) -> dict[str, NDArray[Any]]:
+    """Read all arrays of an ``.npz``. Raises DataError for a damaged one."""
+    import zipfile
+
+    import numpy as np
+
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            return dict(stored)
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise _damaged(file, error) from error
+
+
+def _damaged(file: Path, error: Exception) -> DataError:
+    return DataError(f"{file}: missing or damaged ({_reason(error)})", "Train the run again with --overwrite.")
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong in a line, without the file's name."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, KeyError):
+        return f"no {error.args[0]!r}"
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def write_jsonl(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -195,13 +295,17 @@ def read_jsonl(file: Path) -> list[dict[str, Any]]:
     """
     rows = []
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"{file}: {error.strerror}", "Score the run again: asd score RUN") from error
-    for number, line in enumerate(lines, 1):
+        # Not splitlines(), which also splits at characters that names may hold.
+        lines = file.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: {_reason(error)}", "Score the run again: asd score RUN") from error
+    for number, line in enumerate(lines[:-1] if lines[-1] == "" else lines, 1):
         try:
-            rows.append(json.loads(line))
-        except ValueError as error:
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError("no JSON object")
+            rows.append(row)
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{file}:{number}: {error}", "Score the run again: asd score RUN") from error
     return rows
 
@@ -232,7 +336,7 @@ def read_scores(file: Path) -> list[ScoreRow]:
             return [_score_row(row) for row in table]
     except OSError as error:
         raise DataError(f"{file}: {error.strerror}", "Score the run again: asd score RUN") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, csv.Error) as error:
         raise DataError(f"{file}:{table.line_num}: {error}", "Score the run again: asd score RUN") from error
 
 

@@ -44,8 +44,3 @@ app.command("train")(train.train)
 app.command("score")(score.score)
 app.command("report")(report.report)
 app.command("doctor")(doctor.doctor)
-
-
-def main() -> None:
-    """Entry point of the `asd` command."""
-    app()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -18,6 +19,13 @@ from asd.errors import AsdError, DataError
 
 INTERRUPTED = 130
 TERMINATED = 143
+
+
+THE_DISKS_FAULT = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "EIO", "EFBIG", "EMFILE", "ENAMETOOLONG")
+}
+"""What an `OSError` may say that is not our bug."""
 
 
 class Terminated(BaseException):
@@ -49,7 +57,11 @@ def _guard() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
     except OSError as error:
+        if error.errno not in THE_DISKS_FAULT:
+            raise
         raise typer.Exit(_report(_from_os(error))) from error
+    except UnicodeEncodeError as error:
+        raise typer.Exit(_report(_from_text(error))) from error
     except KeyboardInterrupt:
         _say("asd: interrupted")
         raise typer.Exit(INTERRUPTED) from None
@@ -69,6 +81,15 @@ def _from_os(error: OSError) -> DataError:
     """Disk full, no permission, read-only file system: the path and what the system said."""
     path = error.filename or "a file"
     return DataError(f"{path}: {error.strerror or error}", "Free space or choose a folder that you may write to.")
+
+
+def _from_text(error: UnicodeEncodeError) -> DataError:
+    """A path that is no valid UTF-8, or a terminal that lacks a character."""
+    if error.encoding == "utf-8":
+        around = os.fsencode(error.object[max(0, error.start - 40) : error.end + 40])
+        return DataError(f"{around!r}: a name that is not valid UTF-8", "Rename the file or folder.")
+    missing = error.object[error.start : error.end]
+    return DataError(f"the output's encoding, {error.encoding}, has no {missing!r}", "Set PYTHONIOENCODING=utf-8.")
 
 
 def _report(error: AsdError) -> int:

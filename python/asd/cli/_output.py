@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable
@@ -18,10 +19,10 @@ from asd.events import Caution, Event, Note, Progress
 
 T = TypeVar("T")
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, emoji=False)
 """Progress, notes, hints."""
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+out = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 120)
 """Results. Into a file or a pipe they are as wide as tables need."""
 
 
@@ -33,6 +34,12 @@ def say(text: str, style: str = "") -> None:
 def next_step(command: str) -> None:
     """Print the command that usually follows."""
     say(f"Next: {command}", "bold")
+
+
+def next_page(file: Path) -> None:
+    """Print the command that shows a page."""
+    opener = next((o for o in ("xdg-open", "open") if shutil.which(o)), f"{sys.executable} -m webbrowser -t")
+    next_step(f"{opener} {shell(file)}")
 
 
 def shell(*words: object) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from enum import StrEnum
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from asd.cli._output import channel_of, data_root, drive, next_step, out, print_json, say, shell, tell_all
 from asd.errors import DataError, UsageError
+from asd.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,9 +20,6 @@ if TYPE_CHECKING:
     from asd.data.catalog import Catalog, Clip
     from asd.data.inventory import Stock
     from asd.data.verify import Checked, VerifyReport
-
-FEWEST_NORMALS = 10
-"""Fewer are refused by `asd train`."""
 
 SHOWN = 10
 
@@ -69,7 +68,9 @@ def verify_(
     ] = None,
     channel: Annotated[str, typer.Option(help="Channel whose level is looked at, from 0, or mix.")] = "0",
     allow_upsampling: Annotated[bool, typer.Option(help="Accept recordings below 16 kHz.")] = False,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads that decode. Default: all there are.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Threads that decode. Default: all there are.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Decode everything, and list what is broken, silent, clipped, cut short or there twice.
@@ -102,7 +103,7 @@ def verify_(
     next_step(_train_command(usable, root or data, *extra) or shell("asd", "data", "list", *_shown_root(root or data)))
     if report.broken:
         raise DataError(
-            f"{_count(len(report.broken), 'recording')} of {len(report.checked)} in {catalog.root} cannot be used",
+            f"{count(len(report.broken), 'recording')} of {len(report.checked)} in {catalog.root} cannot be used",
             "Repair them or take them away; asd train --skip-bad goes on without them.",
         )
 
@@ -112,8 +113,8 @@ def synth(
     root: Annotated[Path, typer.Argument(help="Folder to make. It becomes a data root.")],
     machines: Annotated[str | None, typer.Option(help="Machine types. [fan,pump,slider,valve]")] = None,
     ids: Annotated[int | None, typer.Option(min=1, help="Machines of each type. [3]")] = None,
-    train: Annotated[int | None, typer.Option(min=0, help="Training normals of each machine. [60]")] = None,
-    test: Annotated[int | None, typer.Option(min=0, help="Test clips of each, half of them faulty. [60]")] = None,
+    train: Annotated[int | None, typer.Option(min=0, help="Training normals of each machine. [100]")] = None,
+    test: Annotated[int | None, typer.Option(min=0, help="Test clips of each, half of them faulty. [100]")] = None,
     layout: Annotated[
         SynthLayout | None, typer.Option(help="dcase2022 has domains and attributes. [dcase2020]")
     ] = None,
@@ -156,6 +157,8 @@ def _shown_root(given: Path | None) -> list[str]:
 
 def _train_command(clips: Sequence[Clip], given: Path | None, *extra: str) -> str:
     """Return the command that trains on the section with the most normals; empty if none has enough."""
+    from asd.detect.threshold import FEWEST_NORMALS
+
     normals = Counter((clip.machine, clip.section) for clip in clips if clip.split == "train")
     if not normals or normals.most_common(1)[0][1] < FEWEST_NORMALS:
         return ""
@@ -179,7 +182,7 @@ def _show_list(catalog: Catalog, stocks: Sequence[Stock]) -> None:
     out.print(table)
     out.print(f"{catalog.root}: {_total(catalog, stocks)}", markup=False, soft_wrap=True)
     if unreadable := sum(s.unreadable for s in stocks):
-        say(f"caution: {_count(unreadable, 'file')} without a readable header", "yellow")
+        say(f"caution: {count(unreadable, 'file')} without a readable header", "yellow")
 
 
 ALWAYS_SHOWN = ("machine", "id", "train", "test normal", "anomaly")
@@ -204,8 +207,8 @@ def _columns(s: Stock) -> dict[str, str]:
 def _total(catalog: Catalog, stocks: Sequence[Stock]) -> str:
     hours = sum(s.seconds for s in stocks) / 3600
     parts = [
-        _count(len(catalog.layouts), "machine"),
-        _count(len(catalog.clips), "recording"),
+        count(len(catalog.layouts), "machine"),
+        count(len(catalog.clips), "recording"),
         *([f"{hours:.3g} hours"] if hours else []),
         f"layout {', '.join(sorted(set(catalog.layouts.values())))}",
     ]
@@ -232,10 +235,10 @@ def _list_json(catalog: Catalog, stocks: Sequence[Stock]) -> dict[str, Any]:
 
 def _show_report(report: VerifyReport) -> None:
     seconds = report.seconds
-    out.print(f"{_count(len(report.checked), 'recording')} read")
+    out.print(f"{count(len(report.checked), 'recording')} read")
     if seconds:
         out.print(f"  hours     {sum(seconds) / 3600:.3g}")
-        out.print(f"  length    {seconds[0]:.3g} to {seconds[-1]:.3g} s, half of them up to {_median(seconds):.3g} s")
+        out.print(f"  length    {seconds[0]:.3g} to {seconds[-1]:.3g} s, half of them up to {median(seconds):.3g} s")
     if report.rates:
         out.print("  rate      " + ", ".join(f"{rate / 1000:g} kHz: {n}" for rate, n in report.rates.items()))
         out.print("  channels  " + ", ".join(f"{channels}: {n}" for channels, n in report.channels.items()))
@@ -250,7 +253,7 @@ def _show_report(report: VerifyReport) -> None:
         _show_names(what, [c.clip.name for c in found])
     _show_names("there twice", [" = ".join(c.clip.name for c in group) for group in report.duplicates])
     if report.leaks:
-        say(f"caution: {_count(len(report.leaks), 'recording')} both trained on and tested", "yellow")
+        say(f"caution: {count(len(report.leaks), 'recording')} both trained on and tested", "yellow")
     if not any((report.broken, report.silent, report.clipped, report.truncated, report.duplicates)):
         out.print("Nothing is broken, silent, clipped, cut short or there twice.")
 
@@ -292,25 +295,21 @@ CSV_COLUMNS = (
 
 def _write_csv(path: Path, report: VerifyReport) -> None:
     import csv
+    import io
+
+    from asd.runs import write_text
 
     copy_of = {c.clip.path: group[0].clip.name for group in report.duplicates for c in group[1:]}
-    with path.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(CSV_COLUMNS)
-        for c in report.checked:
-            clip, health = c.clip, c.health
-            said = (clip.name, clip.machine, clip.section, clip.split, clip.label, " ".join(c.findings))
-            measured = (
-                (health.rate, health.channels, health.seconds, health.peak_dbfs, health.rms_dbfs, health.clipped)
-                if health
-                else (None,) * 6
-            )
-            table.writerow((*said, c.reason, c.hint, copy_of.get(clip.path), *measured))
-
-
-def _median(values: Sequence[float]) -> float:
-    return values[len(values) // 2]
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+    stream = io.StringIO()
+    table = csv.writer(stream)
+    table.writerow(CSV_COLUMNS)
+    for c in report.checked:
+        clip, health = c.clip, c.health
+        said = (clip.name, clip.machine, clip.section, clip.split, clip.label, " ".join(c.findings))
+        measured = (
+            (health.rate, health.channels, health.seconds, health.peak_dbfs, health.rms_dbfs, health.clipped)
+            if health
+            else (None,) * 6
+        )
+        table.writerow((*said, c.reason, c.hint, copy_of.get(clip.path), *measured))
+    write_text(path, stream.getvalue())

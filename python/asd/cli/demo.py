@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from asd.cli._output import next_step, say, shell
+from asd.cli._output import next_page, say, shell
 from asd.errors import RunFolderError
 
 MARK = ".asd-demo"
@@ -35,7 +35,7 @@ def demo(
     report = folder / "report"
     _run("report", *(runs / f"{machine}-all" for machine in machines), "--out", report)
     say(f"The whole demo took {time.monotonic() - begun:.0f} s.")
-    next_step(f"open {report / 'report.html'} in a browser")
+    next_page(report / "report.html")
 
 
 def _prepare(folder: Path, overwrite: bool) -> None:

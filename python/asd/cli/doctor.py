@@ -54,10 +54,10 @@ def _python() -> str:
 
 
 def _processor() -> str:
-    from asd.features import available_threads
+    from asd.features import available_threads, simd
     from asd.train.environment import cpu_name
 
-    return f"{cpu_name()}, {available_threads()} threads for the front end"
+    return f"{cpu_name()}, {available_threads()} threads and {simd()} for the front end"
 
 
 def _front_end() -> str:

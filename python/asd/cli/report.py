@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asd.cli._output import drive, next_step, out, print_json, say
+from asd.cli._output import drive, next_page, out, print_json, say
 from asd.errors import RunFolderError, UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ def report(
     ] = None,
     per_day: Annotated[
         float | None,
-        typer.Option(min=0.01, help="Recordings a day of one machine ID. Default: one after the other, without pause."),
+        typer.Option(
+            min=0.01, help="Recordings a day of one machine ID. Default: by their time stamps, else without pause."
+        ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, max=50, help="Spectrograms of highest-scored clips a machine.")] = 5,
     runs_dir: Annotated[Path, typer.Option("--runs-dir", "--runs", help="Where run folders lie.")] = Path("runs"),
@@ -46,7 +48,7 @@ def report(
     else:
         _show(found, evidence)
     say("Written: " + ", ".join([str(files[0]), *(f.name for f in files[1:])]))
-    next_step(f"open {files[0]} in a browser")
+    next_page(files[0])
 
 
 def _open(paths: list[Path], runs_dir: Path) -> list[Run]:
@@ -86,6 +88,6 @@ def _show(report: Report, evidence: list[Evidence]) -> None:
     for table in tables_of(report, brief=True):
         out.print()
         out.print(rich(table))
-    for text in (winner(report), incomparable(report)):
+    for text in (winner(report), incomparable(report, shown=False)):
         if text:
             out.print(text, markup=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,13 +11,13 @@ import typer
 
 from asd.cli._output import channel_of, data_root, drive, next_step, out, print_json, say, shell, tell_all
 from asd.errors import UsageError, nearest
+from asd.events import Caution
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from asd.config import Config
     from asd.data.catalog import Catalog, Clip
-    from asd.detect.detector import Detector
     from asd.train.baseline import Trained
 
 MOST_DIFFERENT = 5
@@ -38,7 +39,9 @@ class Aggregate(StrEnum):
 
 def train(
     machine: Annotated[str, typer.Option(help="Folder of the machine below the data root.")] = "",
-    id: Annotated[str, typer.Option(help="Machine ID or section, such as 00; several as 00,02; or all.")] = "all",
+    id: Annotated[
+        str | None, typer.Option(help="Machine ID or section, such as 00; several as 00,02; or all. [all]")
+    ] = None,
     normal: Annotated[
         Path | None, typer.Option(help="Own recordings of one machine that is well: a folder, or one long file.")
     ] = None,
@@ -68,6 +71,10 @@ def train(
     [bold]asd train --machine fan --id 00[/bold]          one machine of a data root
     [bold]asd train --normal recordings/pump7[/bold]      own recordings
     """
+    if machine and normal:
+        raise UsageError(
+            "--machine and --normal exclude each other", "--normal takes the machine's name from its folder."
+        )
     settings = _settings(
         config,
         assign or [],
@@ -79,10 +86,11 @@ def train(
             "force": force or None,
             "features.channel": None if channel is None else channel_of(channel),
             "features.allow_upsampling": allow_upsampling or None,
-            "data.root": str(data) if data else None,
-            "data.machine": machine or None,
+            "data.root": str(data) if data else "" if normal else None,
+            # One of the two takes the place of the other in a config file, which may be that of a run.
+            "data.machine": machine or ("" if normal else None),
             "data.ids": _ids(id),
-            "data.normal": str(normal) if normal else None,
+            "data.normal": str(normal) if normal else "" if machine else None,
             "data.exclude": exclude or None,
             "data.session_regex": session_regex,
             "data.skip_bad": skip_bad or None,
@@ -94,7 +102,7 @@ def train(
     folder = runs / (name or _default_name(settings))
     if dry_run:
         _show_plan(settings, clips, sections, folder)
-        next_step("the same command without --dry-run")
+        next_step(shell("asd", *(word for word in sys.argv[1:] if word != "--dry-run")))
         return
     trained = _train(clips, sections, settings, folder, overwrite)
     if json:
@@ -113,24 +121,27 @@ def _settings(file: Path | None, assignments: list[str], flags: dict[str, Any]) 
             "which machine? name one of the data root, or a folder of own recordings",
             "asd train --machine fan --id 00, or: asd train --normal FOLDER; asd data list shows what is there",
         )
-    if settings.data.machine and settings.data.normal:
-        raise UsageError(
-            "--machine and --normal exclude each other", "--normal takes the machine's name from its folder."
-        )
     return settings
 
 
-def _ids(text: str) -> list[str] | None:
-    ids = [part.strip() for part in text.split(",") if part.strip()]
-    return None if ids == ["all"] else ids
+def _ids(text: str | None) -> list[str] | None:
+    """Return the sections that ``--id`` names, each once; an empty list for all, None where it was not given."""
+    if text is None:
+        return None
+    ids = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not ids:
+        raise UsageError(f"--id {text!r} names no machine ID", "For example: --id 00, or --id 00,02, or --id all")
+    return [] if ids == ["all"] else ids
 
 
 def _open(settings: Config) -> tuple[Catalog, Config]:
     """Return the catalog, and the settings with the data root and machine spelled out."""
-    from asd.data.catalog import open_catalog, open_folder
+    from asd.data.catalog import machines_named, open_catalog, open_folder
 
     if settings.data.normal:
         catalog = open_folder(Path(settings.data.normal))
+        if len(several := machines_named(Path(settings.data.normal))) > 1:
+            tell_all([Caution(f"taken for one machine: {', '.join(several)} (--data and --machine keep them apart)")])
         where = {"normal": str(Path(settings.data.normal).resolve()), "machine": catalog.machines()[0]}
     else:
         root = data_root(Path(settings.data.root) if settings.data.root else None)
@@ -147,6 +158,10 @@ def _choose(catalog: Catalog, settings: Config) -> tuple[list[Clip], list[str]]:
     clips = catalog.select(machine, None, "train")
     excluded = {_find(text, clips) for text in settings.data.exclude}
     kept = [c for c in clips if c.path not in excluded]
+    if not kept:
+        raise UsageError(
+            f"--exclude leaves none of the {len(clips)} training recordings of {machine}", "Exclude fewer."
+        )
     return kept, wanted or sorted({c.section for c in kept})
 
 
@@ -191,20 +206,20 @@ def _show_plan(settings: Config, clips: list[Clip], sections: list[str], folder:
 
 
 def _show(trained: Trained, settings: Config, folder: Path) -> None:
-    detector, table = trained.detector, trained.table
     out.print(_sections_table(trained))
-    for skipped in table.skipped:
+    for skipped in trained.table.skipped:
         say(f"not read: {skipped.path}: {skipped.reason}", "yellow")
-    _show_alarms(detector, table.read[0].health.seconds)
+    _show_alarms(trained)
     _show_most_different(trained, settings, folder)
     say(f"Detector: {folder}")
 
 
 def _sections_table(trained: Trained) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
     detector = trained.detector
-    table = Table(title=f"{detector.machine}: {detector.primary}", title_justify="left")
+    table = Table(title=escape(f"{detector.machine}: {detector.primary}"), title_justify="left")
     for column in ("section", "normals", "windows", "hours", "threshold", "false alarms", "95 % interval", "a"):
         table.add_column(column, justify="right")
     for section in detector.sections:
@@ -225,19 +240,25 @@ def _sections_table(trained: Trained) -> Table:
     return table
 
 
-def _show_alarms(detector: Detector, seconds: float | None) -> None:
+def _show_alarms(trained: Trained) -> None:
     """Print the false alarms a day that the thresholds let expect, for a machine heard without a pause."""
-    if not seconds:
-        return
-    heard = min(seconds, detector.spec.clip_seconds)
-    a_day = 86_400 / heard
-    for section in detector.sections:
-        facts = detector.describe()["sections"][section]
+    from statistics import median
+
+    detector = trained.detector
+    for section, facts in detector.describe()["sections"].items():
+        own = [r.health.seconds for r in trained.table.read if r.clip.section == section]
+        seconds = [s for s in own if s is not None]
+        if not seconds:
+            continue
+        # Of long recordings that were cut up, what comes next is as likely a short one.
+        heard = detector.spec.clip_seconds if facts["stretches"] else median(seconds)
+        a_day = 86_400 / heard
         low, high = (f"{a_day * rate:.0f}" for rate in facts["interval"])
         out.print(
             f"{detector.machine} {section}: {a_day * facts['false_alarm_rate']:.0f} false alarms a day expected "
             f"(95 % interval {low} to {high}) at one recording of {heard:g} s after the other, {a_day:.0f} a day",
             markup=False,
+            soft_wrap=True,
         )
 
 
@@ -252,15 +273,16 @@ def _show_most_different(trained: Trained, settings: Config, folder: Path) -> No
                 f"  {score:8.4g}  {file} at {int(start) // 60}:{int(start) % 60:02d}", markup=False, soft_wrap=True
             )
         return
-    thresholds = trained.detector.describe()["sections"]
-    normals.sort(key=lambda n: n["score"] / thresholds[n["section"]]["threshold"], reverse=True)
+    normals.sort(key=lambda n: n["severity"], reverse=True)
     out.print("The normals that differ most, to listen to:")
     for n in normals[:MOST_DIFFERENT]:
         mark = "above the threshold" if n["anomalous"] else ""
         out.print(f"  {n['score']:8.4g}  {n['file']}  {mark}", markup=False, soft_wrap=True)
     names = [*settings.data.exclude, *(n["path"] for n in normals[:MOST_DIFFERENT])]
     left_out = [word for name in names for word in ("--exclude", name)]
-    out.print("If they are not normal, leave them out:", markup=False)
+    out.print(
+        "Leave out what is not normal, and only that: without the odd but normal ones, alarms are false more often."
+    )
     command = shell("asd", "train", "-c", folder / "config.toml", "--runs", folder.parent, "--name", folder.name)
     out.print(f"  {command} --overwrite {shell(*left_out)}", markup=False, soft_wrap=True)
 

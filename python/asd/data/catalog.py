@@ -31,6 +31,7 @@ from asd.data.splits import Chosen, settle_splits
 from asd.data.tree import Folder, Tree, absolute, existing_folder, read_tree
 from asd.errors import DataError, UsageError, nearest
 from asd.events import Caution, Note
+from asd.words import count
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -38,6 +39,7 @@ __all__ = [
     "Clip",
     "Layout",
     "Split",
+    "machines_named",
     "open_catalog",
     "open_folder",
     "parse_name",
@@ -149,7 +151,7 @@ class Catalog:
             if not train[section]:
                 n_test = sum(clip.section == section for clip in clips)
                 raise DataError(
-                    f"{self.place(machine, section)} has 0 training clips and {_count(n_test, 'test clip')} in "
+                    f"{self.place(machine, section)} has 0 training clips and {count(n_test, 'test clip')} in "
                     f"{self.root}",
                     self._trainable() or f"asd data list {_quoted(self.root)} shows what is there",
                 )
@@ -160,7 +162,7 @@ class Catalog:
         if not train:
             return ""
         (machine, section), n_train = train.most_common(1)[0]
-        return f"{self.place(machine, section)} has {_count(n_train, 'training clip')}"
+        return f"{self.place(machine, section)} has {count(n_train, 'training clip')}"
 
 
 def open_catalog(root: Path | str, labels: Path | str | None = None) -> Catalog:
@@ -199,6 +201,8 @@ def open_folder(path: Path | str, *, for_scoring: bool = False) -> Catalog:
     if path.is_file() and path.suffix.lower() in AUDIO_SUFFIXES:
         tree = Tree(path.parent, (Folder((), (path.name,)),), Counter(), "")
         rows = [replace(row, machine=path.with_suffix("")) for row in rows_of_one(tree)]
+    elif path.suffix.lower() in AUDIO_SUFFIXES and not path.exists():
+        raise DataError(f"{path}: no such file", f"See what is there: ls {_quoted(path.parent)}")
     else:
         tree = _recordings_below(existing_folder(path))
         rows = rows_of_one(tree)
@@ -206,6 +210,17 @@ def open_folder(path: Path | str, *, for_scoring: bool = False) -> Catalog:
         rows = [replace(row, split="test") for row in rows]
     catalog = _build(tree, rows)
     return replace(catalog, notes=(*_say_merged(catalog), *catalog.notes))
+
+
+def machines_named(path: Path) -> list[str]:
+    """Return the machines below a folder that lie in a layout of the challenges or of MIMII, which tells them apart.
+
+    Whoever takes such a folder for the recordings of one machine may want to know.
+    """
+    if not path.is_dir():
+        return []
+    catalog = open_catalog(path)
+    return [machine for machine in catalog.machines() if catalog.layouts[machine] != "folder"]
 
 
 def session_of(clip: Clip, pattern: re.Pattern[str] | str | None) -> str:
@@ -315,17 +330,18 @@ def _refuse_duplicates(root: Path, clips: Iterable[Clip], layouts: Mapping[str, 
 def _say(chosen: Chosen) -> Iterable[Note | Caution]:
     if chosen.anomalies:
         yield Note(
-            f"no train and test folders: for the test are {_count(chosen.anomalies, 'known anomaly')} and "
-            f"{chosen.test_normals} of {_count(chosen.normals, 'normal')}, chosen by a hash of the name"
+            "no train and test folders: for the test are "
+            f"{count(chosen.anomalies, 'known anomaly', 'known anomalies')} and "
+            f"{chosen.test_normals} of {count(chosen.normals, 'normal')}, chosen by a hash of the name"
         )
     if chosen.assumed_normal:
         yield Note(
-            f"{_count(chosen.assumed_normal, 'recording')} in no normal/ or abnormal/ folder: taken for normal, "
+            f"{count(chosen.assumed_normal, 'recording')} in no normal/ or abnormal/ folder: taken for normal, "
             "for training"
         )
     if chosen.train_anomalies:
         yield Caution(
-            f"{_count(chosen.train_anomalies, 'recording')} in train folders named anomaly: used for the test only"
+            f"{count(chosen.train_anomalies, 'recording')} in train folders named anomaly: used for the test only"
         )
 
 
@@ -339,20 +355,14 @@ def _say_merged(catalog: Catalog) -> Iterable[Note]:
 
 def _say_left_out(supplemental: Sequence[Row], left_out: Sequence[Row]) -> Iterable[Note | Caution]:
     for machine, n in Counter(row.machine for row in supplemental).items():
-        yield Note(f"{machine.name}: {_count(n, 'supplemental recording')} left out (not normals of the machine)")
+        yield Note(f"{machine.name}: {count(n, 'supplemental recording')} left out (not normals of the machine)")
     for machine, n in Counter(row.machine for row in left_out).items():
         example = next(row.name for row in left_out if row.machine == machine)
-        yield Caution(f"{machine.name}: {_count(n, 'file')} left out, named unlike the others ({example})")
+        yield Caution(f"{machine.name}: {count(n, 'file')} left out, named unlike the others ({example})")
 
 
 def _section_word(layout: Layout) -> str:
     return "section" if layout in ("dcase2021", "folder") else "ID"
-
-
-def _count(n: int, what: str) -> str:
-    if n == 1:
-        return f"1 {what}"
-    return f"{n} {what[:-1]}ies" if what.endswith("y") else f"{n} {what}s"
 
 
 def _listed(names: Sequence[str], at_most: int = 12) -> str:

@@ -50,7 +50,7 @@ def _channels(health: Sequence[Health], spec: FeatureSpec) -> Iterator[Event]:
     most = max((h.channels or 1 for h in health), default=1)
     if most > 1:
         heard = "the mean of the channels" if spec.channel == "mix" else f"channel {spec.channel}"
-        yield Note(f"recordings of up to {most} channels: {heard} is used (--channel)")
+        yield Note(f"recordings of up to {most} channels: {heard} is used, as the training's --channel says")
 
 
 def _repeats(health: Sequence[Health]) -> list[bool]:

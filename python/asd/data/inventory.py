@@ -56,16 +56,6 @@ class Stock:
     logmels: int
     unreadable: int
 
-    @property
-    def n_train(self) -> int:
-        """Training normals of all domains."""
-        return sum(self.train.values())
-
-    @property
-    def files(self) -> int:
-        """All recordings."""
-        return self.n_train + self.test_normal + self.test_anomaly + self.test_unknown
-
 
 def take_stock(catalog: Catalog) -> Generator[Event, None, list[Stock]]:
     """Read the header of every file and count. Yields Progress.
@@ -89,7 +79,7 @@ def take_stock(catalog: Catalog) -> Generator[Event, None, list[Stock]]:
 
 def read_header(path: Path) -> Header | None:
     """Return what the header of a WAV or FLAC file says; None for a log-mel or a header that cannot be read."""
-    if _is_logmel(path):
+    if _is_logmel(path) or not path.is_file():  # opening a pipe would wait for its writer
         return None
     import soundfile
 

@@ -103,15 +103,18 @@ def existing_folder(path: Path) -> Path:
     if path.is_dir():
         return path
     if path.exists():
-        parent = shlex.quote(str(path.parent))
-        raise DataError(f"{path}: is a file, a folder of recordings is wanted", f"asd data list {parent}")
+        target = shlex.quote(str(path.with_suffix(".wav")))
+        raise DataError(
+            f"{path}: neither a folder nor a recording that is read here (.wav, .flac, .npy)",
+            f"If it is sound, convert it: ffmpeg -i {shlex.quote(str(path))} {target}",
+        )
     try:
         beside = [entry.name for entry in os.scandir(path.parent) if entry.is_dir()]
     except OSError:
         beside = []
     raise DataError(
         f"{path}: no such folder.{nearest(path.name, beside)}",
-        "Name the folder of your recordings with --data or $ASD_DATA, or make some: asd data synth data",
+        "Name the folder of your recordings (a data root with --data or $ASD_DATA), or make some: asd data synth data",
     )
 
 
@@ -157,9 +160,14 @@ def _must_be_text(path: Path, files: list[str]) -> None:
     files.reverse()
     for name in files:
         try:
-            name.encode()
+            str(path / name).encode()
         except UnicodeEncodeError:
             raise DataError(
-                f"{os.fsencode(path / name)!r}: the file's name is not valid UTF-8",
-                "Rename it: results name recordings in UTF-8 files.",
+                f"{os.fsencode(path / name)!r}: the name is not valid UTF-8",
+                "Rename the file or its folder: results name recordings in UTF-8 files.",
             ) from None
+        if "\r" in str(path / name):
+            raise DataError(
+                f"{str(path / name)!r}: the name has a carriage return in it",
+                "Rename the file or its folder: results name recordings in CSV files, where this ends a line.",
+            )

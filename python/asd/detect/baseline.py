@@ -58,6 +58,10 @@ class Normals:
         folds_N[own_N] = np.unique(self.units_N[own_N], return_inverse=True)[1] % count
         return folds_N
 
+    def without(self, held_N: NDArray[np.bool_]) -> Normals:
+        """Return the rows that share no unit with those held out; a session may span several sections."""
+        return self[~np.isin(self.units_N, self.units_N[held_N])]
+
     def centred(self) -> Floats:
         """Return the rows minus the mean of their section and domain."""
         centred_ND = np.empty_like(self.features_ND)
@@ -179,7 +183,7 @@ def cross_fit(name: str, normals: Normals, section: str, threads: int | None = N
 
     def score_fold(fold: int) -> None:
         held_N = folds_N == fold
-        gaussian = fit_gaussian(normals[~held_N], section, siblings=name == SIBLINGS)
+        gaussian = fit_gaussian(normals.without(held_N), section, siblings=name == SIBLINGS)
         scores_N[held_N] = gaussian.distances(normals.features_ND[held_N])
 
     with one_blas_thread(), ThreadPoolExecutor(threads) as pool:
@@ -193,7 +197,7 @@ def _best_weight(normals: Normals, section: str) -> float:
     likelihood_A = np.zeros(len(WEIGHTS))
     for fold in range(folds_N.max() + 1):
         held_N = folds_N == fold
-        kept = normals[~held_N]
+        kept = normals.without(held_N)
         own = kept[kept.sections_N == section]
         if not len(own.units_N):
             continue  # a section of one unit says nothing about held-out normals
@@ -233,6 +237,6 @@ def _cholesky(covariance_DD: Floats, section: str) -> Floats:
         return cholesky(covariance_DD, lower=True)  # type: ignore[no-any-return]
     except LinAlgError:
         raise DataError(
-            f"section {section}: its normal recordings do not differ at all (digital silence, or one recording copied)",
+            f"section {section}: its normals are too few or too much alike to tell a distance (silence, or copies)",
             "Look at them with: asd data verify",
         ) from None

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asd import features
-from asd.config import FeatureSpec, feature_spec
+from asd.config import FeatureSpec, feature_spec, parse_config
 from asd.data.names import parse_name
 from asd.detect.baseline import BaselineScorer
 from asd.detect.pooled import pool
@@ -143,6 +143,10 @@ class Detector:
             self._thresholds[key] = self.calibrations[scorer, section].threshold(windows)
         return self._thresholds[key]
 
+    def severity(self, score: Score) -> float:
+        """Return how far a recording lies from the typical normal: 1 is its threshold. See `Calibration.severity`."""
+        return self.calibrations[self.primary, score.section].severity(score.score, score.threshold)
+
     @cached_property
     def _thresholds(self) -> dict[tuple[str, str, int], float]:
         return {}
@@ -215,11 +219,14 @@ class Detector:
     def _describe_section(self, section: str) -> dict[str, Any]:
         calibration = self.calibrations[self.primary, section]
         return {
-            "threshold": calibration.threshold(),
+            "threshold": self.threshold(self.primary, section, calibration.windows),
+            "windows": calibration.windows,
+            "typical": calibration.typical,
             "false_alarm_rate": calibration.rate,
             "interval": list(calibration.interval),
             "n_normals": len(calibration.scores),
-            "n_windows": calibration.support,
+            "support": calibration.support,
+            "stretches": calibration.stretches,
             "sibling_weight": self.scorers[self.primary].gaussians[section].weight,
         }
 
@@ -249,6 +256,9 @@ class Detector:
     def _from_parts(cls, described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Detector:
         if described["format"] != FORMAT:
             raise ValueError(f"format {described['format']}, this version reads {FORMAT}")
+        if not isinstance(described["machine"], str):
+            raise ValueError(f"machine = {described['machine']!r}")
+        settings = parse_config({key: described[key] for key in ("aggregate", "false_alarm_rate")})
         sections = tuple(described["sections"])
         names = [described["scorer"], *described["beside"]]
         calibrations = {}
@@ -256,7 +266,7 @@ class Detector:
             for section in sections:
                 lengths = arrays[f"{name}/{section}/windows"]
                 scores = np.split(arrays[f"{name}/{section}/normals"], np.cumsum(lengths)[:-1])
-                calibrations[name, section] = Calibration(scores, described["false_alarm_rate"], described["aggregate"])
+                calibrations[name, section] = Calibration(scores, settings.false_alarm_rate, settings.aggregate)
         fixed = {
             "format", "machine", "scorer", "beside", "aggregate", "false_alarm_rate", "frames", "spec", "sections"
         }  # fmt: skip

@@ -37,9 +37,7 @@ class NearestNormal:
         return str(self._files[section][squares_N.argmin()])
 
 
-def record(
-    clip: Clip, score: Score, health: Health, nearest: str | None = None, threshold: float | None = None
-) -> dict[str, Any]:
+def record(clip: Clip, score: Score, severity: float, health: Health, nearest: str | None = None) -> dict[str, Any]:
     """Return the line of ``recordings.jsonl`` or ``normals.jsonl`` for a recording."""
     time, source = recorded_at(clip.path)
     return {
@@ -50,7 +48,8 @@ def record(
         "domain": clip.domain,
         "label": clip.label,
         "score": score.score,
-        "threshold": threshold,
+        "threshold": score.threshold,
+        "severity": severity,
         "anomalous": score.anomalous,
         "windows": [list(w) for w in score.windows],
         "nearest": nearest,

@@ -77,7 +77,7 @@ def _judge(
             rows.append(_row(clip, detector.judge(recording, clip.section, name)))
         worst = max(range(len(score.windows)), key=lambda w: score.windows[w][1])
         file = nearest.find(clip.section, detector.embed(recording)[worst])
-    scored.records.append(record(clip, score, recording.health, file, score.threshold))
+    scored.records.append(record(clip, score, detector.severity(score), recording.health, file))
 
 
 def _row(clip: Clip, score: Score) -> ScoreRow:

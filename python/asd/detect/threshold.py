@@ -18,6 +18,9 @@ FEWEST_NORMALS = 10
 FEW_NORMALS = 50
 
 SIMULATED_RECORDINGS = 4_000
+MOST_DRAWS = 2**24
+REPEATS = 32
+"""Recordings put together for a threshold, windows drawn for them at most, and drawings from one normal recording."""
 
 NO_SPREAD = 1e-6
 """Relative range of scores below which they are one score."""
@@ -45,61 +48,108 @@ class Calibration:
     """Scores of normals that no fit has seen, and the threshold that they support.
 
     Attributes:
-        scores: for each normal recording the scores (W,) of its windows.
+        scores: for each normal recording, or stretch of a long one, the scores (W,) of its windows.
         rate: share of normal recordings that may lie above the threshold.
         how: how window scores become that of a recording, see `aggregate`.
+        stretches: `scores` are those of stretches of time, of too few recordings to count by recording.
     """
 
     scores: Sequence[Floats]
     rate: float
     how: str
+    stretches: bool = False
 
-    @property
+    @cached_property
     def support(self) -> int:
-        """Number of normals that count as independent: windows that do not overlap, about every other one."""
-        return sum(ceil(len(s) / 2) for s in self.scores)
+        """Number of normals that count as independent.
+
+        Whole recordings are. Of stretches of time it is their windows that do not overlap (every other one), as many
+        as are left after the design effect 1 + (m − 1)·ICC: windows of one stretch resemble each other (Kish 1965,
+        "Survey Sampling"; ICC from the one-way analysis of variance, m windows a stretch).
+        """
+        if not self.stretches:
+            return len(self.scores)
+        apart = [s[::2] for s in self.scores]
+        total = sum(map(len, apart))
+        size = (total - sum(len(s) ** 2 for s in apart) / total) / (len(apart) - 1)
+        if size <= 1 or np.ptp(np.concatenate(apart)) == 0:
+            return len(apart)
+        f = float(stats.f_oneway(*apart).statistic)
+        alike = np.clip((f - 1) / (f - 1 + size), 0.0, 1.0)
+        return max(len(apart), int(total / (1 + (size - 1) * alike)))
+
+    @cached_property
+    def windows(self) -> int:
+        """Number of windows that a recording like the normals has."""
+        return 1 if self.stretches else int(np.median([len(s) for s in self.scores]))
+
+    @cached_property
+    def typical(self) -> float:
+        """The score of a typical normal recording."""
+        if self.stretches:
+            return float(np.median(np.concatenate(self.scores)))
+        return float(np.median([aggregate(s, self.how) for s in self.scores]))
+
+    def severity(self, score: float, threshold: float) -> float:
+        """Return where a score lies: 0 at the typical normal, 1 at its threshold. By it, sections are comparable."""
+        span = threshold - self.typical
+        return (score - self.typical) / span if span > 0 else float(score > threshold)
 
     def threshold(self, windows: int = 1) -> float:
         """Return the threshold for a recording of so many windows.
 
         A recording of many windows scores higher than one of few, because its score is drawn from its highest
-        windows; so the threshold follows the number of windows. Where no normals of that length are at hand,
-        recordings are put together from the windows of all normals.
-
-        The threshold is the order statistic that holds the rate for exchangeable normals (split conformal
-        prediction). Normals too few for that are extrapolated by a gamma distribution with location 0, as in the
-        DCASE challenge, and never below their highest score.
+        windows; so the threshold follows the number of windows. Where the normals at hand are of other lengths,
+        recordings of that length are put together from their windows in two ways, between which the truth lies: of
+        windows that have nothing to do with each other, and of windows of one normal recording. The higher of both
+        thresholds counts.
         """
-        scores_B = self._recordings(windows)
-        rank = ceil((len(scores_B) + 1) * (1 - self.rate))
-        if rank <= len(scores_B):
-            return float(np.sort(scores_B)[rank - 1])
-        highest = float(scores_B.max())
-        if scores_B.min() <= 0 or np.ptp(scores_B) < NO_SPREAD * highest:
-            return highest  # no gamma distribution fits zeros, or scores that are all alike
-        shape, _, scale = stats.gamma.fit(scores_B, floc=0)
-        return max(float(stats.gamma.ppf(1 - self.rate, shape, scale=scale)), highest)
+        lengths = {len(s) for s in self.scores}
+        if lengths == {windows}:
+            return self._limit(_aggregate_rows(np.stack(self.scores), self.how))
+        if windows == 1:
+            return self._limit(np.concatenate(self.scores))
+        # A fixed seed: the same detector must give the same threshold every time.
+        rng = np.random.default_rng(0)
+        return max(self._limit(self._of_any_windows(windows, rng)), self._limit(self._of_own_windows(windows, rng)))
 
     @cached_property
     def interval(self) -> tuple[float, float]:
         """The 95 % Clopper-Pearson interval of the false-alarm rate, from the normals above the threshold."""
-        if max(map(len, self.scores)) == 1 or self.support < FEWEST_NORMALS:
+        if self.stretches:  # what was observed is their windows
+            above = round(float((np.concatenate(self.scores) > self.threshold(1)).mean()) * self.support)
+        else:
             above = sum(aggregate(s, self.how) > self.threshold(len(s)) for s in self.scores)
-            total = len(self.scores)
-        else:  # long recordings: what was observed is their windows
-            total = self.support
-            above = round(float((np.concatenate(self.scores) > self.threshold(1)).mean()) * total)
-        found = stats.binomtest(above, total).proportion_ci(0.95, "exact")
+        found = stats.binomtest(above, self.support).proportion_ci(0.95, "exact")
         return float(found.low), float(found.high)
 
-    def _recordings(self, windows: int) -> Floats:
-        """Return scores of normal recordings of so many windows."""
-        alike = [s for s in self.scores if len(s) == windows]
-        if len(alike) == len(self.scores):
-            return _aggregate_rows(np.stack(alike), self.how)
+    def _limit(self, scores_B: Floats) -> float:
+        return float(_quantile(scores_B, np.array([1 - self.rate]))[0])
+
+    def _of_any_windows(self, windows: int, rng: np.random.Generator) -> Floats:
+        """Return scores of recordings put together from windows of all normals, drawn independently."""
         pool_W = np.concatenate(self.scores)
-        if windows == 1:
-            return pool_W
-        # A fixed seed: the same detector must give the same threshold every time.
-        drawn_BW = np.random.default_rng(0).choice(pool_W, (SIMULATED_RECORDINGS, windows))
-        return _aggregate_rows(drawn_BW, self.how)
+        count = int(np.clip(MOST_DRAWS // windows, SIMULATED_RECORDINGS // 4, SIMULATED_RECORDINGS))
+        return _aggregate_rows(_quantile(pool_W, rng.random((count, windows))), self.how)
+
+    def _of_own_windows(self, windows: int, rng: np.random.Generator) -> Floats:
+        """Return for each normal the score that it has, on average, with `windows` of its own windows."""
+        return np.array([_aggregate_rows(rng.choice(s, (REPEATS, windows)), self.how).mean() for s in self.scores])
+
+
+def _quantile(scores_N: Floats, shares: Floats) -> Floats:
+    """Return the scores below which a further normal lies with these probabilities.
+
+    They are the order statistics that hold the share for exchangeable normals (split conformal prediction). Where
+    the normals are too few for that, a gamma distribution with location 0 extrapolates, as in the DCASE challenge,
+    and never below their highest score.
+    """
+    rank = np.ceil((len(scores_N) + 1) * shares).astype(np.int64)
+    found = np.sort(scores_N)[np.clip(rank, 1, len(scores_N)) - 1]
+    beyond = rank > len(scores_N)
+    highest = float(scores_N.max())
+    if not beyond.any() or scores_N.min() <= 0 or np.ptp(scores_N) < NO_SPREAD * highest:
+        return found  # no gamma distribution fits zeros, or scores that are all alike
+    shape, _, scale = stats.gamma.fit(scores_N, floc=0)
+    found[beyond] = np.maximum(stats.gamma.ppf(shares[beyond], shape, scale=scale), highest)
+    return found

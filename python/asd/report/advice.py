@@ -7,12 +7,10 @@ from collections.abc import Sequence
 
 from asd.config import FeatureSpec
 from asd.report.clips import Clip, Health, Section
-from asd.report.words import are, count, percent
+from asd.words import are, count, percent
 
 LEVEL_SHIFT_DB = 6.0
 """A change of level from the normals' to be told: half the sound pressure, or twice."""
-
-ENOUGH_NORMALS = 100
 
 
 def advice(
@@ -48,20 +46,25 @@ def advice(
 
 
 def _more_normals(sections: Sequence[Section], spec: FeatureSpec) -> list[str]:
-    """Return how many normals are wanted until the false-alarm rate can be shown; one text for IDs that are alike."""
-    wanted: dict[tuple[int, int, str], list[str]] = {}
+    """Return how many normals are wanted until the false-alarm rate can be shown; one text for IDs that are alike.
+
+    A new recording ranks above all of n normals once in n + 1 times, so n normals show rates down to 1 / (n + 1).
+    """
+    wanted: dict[tuple[int, int, str, str], list[str]] = {}
     for s in sections:
-        needed = max(ENOUGH_NORMALS, math.ceil(1 / s.rate))
+        # The small difference keeps 1 / 0.05 - 1 from being more than 19.
+        needed = math.ceil(1 / s.rate - 1 - 1e-9)
         if s.support < needed:
-            shown = f"{percent(s.rate)} (95 %: {percent(s.interval[0])} to {percent(s.interval[1])})"
-            wanted.setdefault((needed - s.support, s.support, shown), []).append(s.name)
+            interval = f"{percent(s.interval[0])} and {percent(s.interval[1])}"
+            wanted.setdefault((needed - s.support, s.support, percent(s.rate), interval), []).append(s.name)
     texts = []
-    for (more, support, shown), names in wanted.items():
+    for (more, support, rate, interval), names in wanted.items():
         of = f" for ID {', '.join(names)}" if len(sections) > 1 else ""
         each = " each" if len(names) > 1 else ""
+        clips = "clip" if more == 1 else "clips"
         texts.append(
-            f"Record {more} more normal clips of {spec.clip_seconds:g} s{of}{each}: {support} cannot show a "
-            f"false-alarm rate of {shown}."
+            f"Record {more} more normal {clips} of {spec.clip_seconds:g} s{of}{each}: {support} cannot show a "
+            f"false-alarm rate of {rate}, {support + more} can. Now it lies between {interval} (95 %)."
         )
     return texts
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,10 @@ class Clip:
         name: as in ``scores.csv``.
         file: where it was when it was scored.
         label: 0 normal, 1 anomaly, None unknown.
-        threshold: of a recording of its length; None for a training normal.
+        threshold: of a recording of its length.
+        severity: 0 for the typical normal of its section, 1 at the alarm limit.
         windows: (start in seconds, score) of each window.
         nearest: the training normal that is most like it.
-        severity: 0 for the typical normal of its section, 1 at the alarm limit.
     """
 
     name: str
@@ -33,7 +33,8 @@ class Clip:
     section: str
     label: int | None
     score: float
-    threshold: float | None
+    threshold: float
+    severity: float
     anomalous: bool
     windows: tuple[tuple[float, float], ...]
     nearest: Path | None
@@ -46,7 +47,11 @@ class Clip:
     clipped: float | None
     silent: bool
     truncated: bool
-    severity: float = 0.0
+
+    @property
+    def alarm(self) -> bool:
+        """It sounds wrong. A silent recording is not judged: its score speaks of the microphone."""
+        return self.anomalous and not self.silent
 
     @property
     def is_clipped(self) -> bool:
@@ -69,9 +74,8 @@ class Section:
     """One machine ID: its alarms, its limit, and what stands behind it.
 
     Attributes:
-        by_chance: alarms expected if all its recordings were normal.
-        typical: median of the cross-fitted scores of its normals' windows.
-        support: normals that stand behind the limit, counted in windows that do not overlap.
+        threshold: of a recording as long as its normals are.
+        support: normals that stand behind the limit and count as independent.
         rate, interval: false-alarm rate that the threshold aims at, and the 95 % interval of what it is.
     """
 
@@ -79,20 +83,24 @@ class Section:
     clips: tuple[Clip, ...]
     normals: tuple[Clip, ...]
     threshold: float
-    typical: float
     support: int
     rate: float
     interval: tuple[float, float]
 
     @property
+    def judged(self) -> list[Clip]:
+        """The recordings that are not silent."""
+        return [c for c in self.clips if not c.silent]
+
+    @property
     def alarms(self) -> int:
-        """Number of recordings above the limit."""
-        return sum(c.anomalous for c in self.clips)
+        """Number of judged recordings above the limit."""
+        return sum(c.alarm for c in self.clips)
 
     @property
     def by_chance(self) -> float:
-        """Alarms expected if all recordings were normal."""
-        return self.rate * len(self.clips)
+        """Alarms expected if all judged recordings were normal."""
+        return self.rate * len(self.judged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +164,8 @@ def read_clip(row: Mapping[str, Any], ready_seconds: float) -> Clip:
         section=row["section"],
         label=row["label"],
         score=float(row["score"]),
-        threshold=row["threshold"],
+        threshold=float(row["threshold"]),
+        severity=float(row["severity"]),
         anomalous=bool(row["anomalous"]),
         windows=tuple((float(start), float(score)) for start, score in row["windows"]),
         nearest=Path(row["nearest"]) if row["nearest"] else None,
@@ -173,31 +182,21 @@ def read_clip(row: Mapping[str, Any], ready_seconds: float) -> Clip:
 
 
 def sections_of(clips: Sequence[Clip], normals: Sequence[Clip], detector: Mapping[str, Any]) -> tuple[Section, ...]:
-    """Return the sections that were scored, each clip with its severity."""
+    """Return the sections that were scored."""
     sections = []
     for name in sorted({c.section for c in clips}):
         own = tuple(n for n in normals if n.section == name)
-        typical = float(np.median([score for n in own for _, score in n.windows]))
         about = detector["sections"][name]
-        scored = (replace(c, severity=_severity(c, typical)) for c in clips if c.section == name)
         low, high = about["interval"]
         sections.append(
             Section(
                 name=name,
-                clips=tuple(scored),
+                clips=tuple(c for c in clips if c.section == name),
                 normals=own,
                 threshold=float(about["threshold"]),
-                typical=typical,
-                support=int(about["n_windows"]),
+                support=int(about["support"]),
                 rate=float(about["false_alarm_rate"]),
                 interval=(float(low), float(high)),
             )
         )
     return tuple(sections)
-
-
-def _severity(clip: Clip, typical: float) -> float:
-    if clip.threshold is None:
-        raise ValueError(f"{clip.name} has no threshold")
-    span = clip.threshold - typical
-    return (clip.score - typical) / span if span > 0 else float(clip.score > clip.threshold)

@@ -87,9 +87,9 @@ class Evidence:
     def lines(self) -> list[str]:
         """Return what the worst clip shows, and what could not be shown."""
         lines = []
-        if self.looks:
+        if self.looks and not self.looks[0].clip.silent:
             worst = self.looks[0]
-            kind = "Most wrong" if worst.clip.anomalous else "Most unusual, below the limit"
+            kind = "Most wrong" if worst.clip.alarm else "Most unusual, below the limit"
             lines.append(f"{kind}: {worst.clip.name}. {worst.title()} {worst.peak()}".rstrip())
         return [*lines, *self.missing]
 
@@ -132,8 +132,8 @@ def _looks(machine: Machine, wanted: list[tuple[Clip, float]]) -> tuple[dict[Pat
 def _profiles(machine: Machine) -> dict[str, Profile]:
     """Return what the normals of each section look like."""
     stored, bands = machine.run.profile(), machine.spec.n_mels
-    with np.load(machine.run.path / "embeddings.npz", allow_pickle=False) as embeddings:
-        pooled = {s.name: embeddings[f"{s.name}/train"].astype(np.float64) for s in machine.sections}
+    embeddings = machine.run.embeddings()
+    pooled = {s.name: embeddings[f"{s.name}/train"].astype(np.float64) for s in machine.sections}
     # The training-free scorers pool a log-mel to [mean, std, std of the first difference]; networks do not.
     is_pooled = str(machine.detector["scorer"]).startswith("baseline")
     return {

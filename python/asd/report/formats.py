@@ -126,6 +126,7 @@ CSV_COLUMNS = (
     "section",
     "scorer",
     "recordings",
+    "silent",
     "alarms",
     "expected_by_chance",
     "threshold",
@@ -137,11 +138,16 @@ CSV_COLUMNS = (
     "labelled_anomalies",
     "auc",
     "pauc",
+    "auc_source",
+    "auc_target",
 )
 
 
 def csv_text(report: Report) -> str:
-    """Return one line a machine, section and scorer, fractions with all digits, empty where not known."""
+    """Return one line a machine, section and scorer, fractions with all digits, empty where not known.
+
+    ``recordings`` are those judged, to which ``alarms`` and ``expected_by_chance`` belong; silent ones count apart.
+    """
     stream = io.StringIO()
     lines = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")
     lines.writeheader()
@@ -151,14 +157,17 @@ def csv_text(report: Report) -> str:
         for scorer, (rows, figures) in scored.items():
             for s in m.sections:
                 own = [r for r in rows if r.section == s.name]
+                silent = {c.name for c in s.clips if c.silent}
+                judged = [r for r in own if r.path not in silent]
                 figure = figures["machines"].get(own[0].machine, {}).get(s.name, {}) if own else {}
                 line: dict[str, Any] = {
                     "machine": m.machine,
                     "section": s.name,
                     "scorer": scorer,
-                    "recordings": len(own),
-                    "alarms": sum(r.anomalous for r in own),
-                    "expected_by_chance": s.rate * len(own),
+                    "recordings": len(judged),
+                    "silent": len(own) - len(judged),
+                    "alarms": sum(r.anomalous for r in judged),
+                    "expected_by_chance": s.rate * len(judged),
                     "threshold": s.threshold if scorer == m.detector["scorer"] else None,
                     "false_alarm_rate": s.rate,
                     "false_alarm_rate_low": s.interval[0] if scorer == m.detector["scorer"] else None,
@@ -168,6 +177,8 @@ def csv_text(report: Report) -> str:
                     "labelled_anomalies": figure.get("n_anomaly"),
                     "auc": figure.get("auc"),
                     "pauc": figure.get("pauc"),
+                    "auc_source": figure.get("auc_source"),
+                    "auc_target": figure.get("auc_target"),
                 }
                 lines.writerow(line)
     return stream.getvalue()

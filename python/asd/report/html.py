@@ -13,7 +13,7 @@ from asd.report import plots, tables
 from asd.report.evidence import Evidence, Look
 from asd.report.model import Machine, Report
 from asd.report.verdict import VERDICT_WORDS
-from asd.report.words import number
+from asd.words import number
 
 RANKED = 20
 """Rows of the table of highest-scored recordings."""
@@ -27,7 +27,7 @@ class Card:
     machine: Machine
     evidence: Evidence
     worst_look: Look | None
-    strip: Markup
+    strip: Markup | None
     worst: Markup | None
     nearest: Markup | None
     roc: Markup | None
@@ -92,7 +92,7 @@ def _card(anchor: str, machine: Machine, evidence: Evidence) -> Card:
         machine=machine,
         worst_look=worst_look,
         evidence=evidence,
-        strip=Markup(plots.strip(machine)),
+        strip=Markup(plots.strip(machine)) if machine.judged else None,
         worst=Markup(plots.spectrogram(worst_look, limits)) if worst_look else None,
         nearest=Markup(plots.spectrogram(evidence.nearest, limits)) if evidence.nearest else None,
         roc=Markup(plots.roc(machine)) if normals and anomalies else None,

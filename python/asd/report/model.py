@@ -7,6 +7,7 @@ Drawing and laying out is the business of `plots`, `tables`, `formats` and `html
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,8 +20,8 @@ from asd.evaluate.dcase import summarise
 from asd.report.advice import advice
 from asd.report.clips import Clip, Health, Section, read_clip, sections_of
 from asd.report.verdict import VERDICT_WORDS, FalseAlarms, Since, Verdict, false_alarms, no_times, since, verdict
-from asd.report.words import are, count, headline, hours
 from asd.runs import Run, ScoreRow
+from asd.words import are, count, headline, hours
 
 
 @dataclass(frozen=True)
@@ -60,17 +61,22 @@ class Machine:
 
     @property
     def ranked(self) -> list[Clip]:
-        """Scored recordings, the least normal first; silent ones last, for there is nothing to hear or see."""
+        """Scored recordings, the least normal first by their own limit; silent ones, not judged, are last."""
         return sorted(self.clips, key=lambda c: (c.silent, -c.severity))
 
     @property
+    def judged(self) -> list[Clip]:
+        """Scored recordings that are not silent."""
+        return [c for s in self.sections for c in s.judged]
+
+    @property
     def alarms(self) -> int:
-        """Number of recordings above their limit."""
+        """Number of judged recordings above their limit."""
         return sum(s.alarms for s in self.sections)
 
     @property
     def by_chance(self) -> float:
-        """Alarms expected if all recordings were normal."""
+        """Alarms expected if all judged recordings were normal."""
         return sum(s.by_chance for s in self.sections)
 
     @property
@@ -81,13 +87,21 @@ class Machine:
 
     def headline(self) -> str:
         """Return how many sound wrong, and how many would by chance."""
-        return " ".join(headline(self.alarms, len(self.clips), self.by_chance))
+        return " ".join(_headline([self])).rstrip()
+
+    def unjudged(self) -> str:
+        """Return how many recordings are silent, and the name of the first, or an empty string."""
+        silent = [c for c in self.clips if c.silent]
+        if not silent:
+            return ""
+        more = f" (and {len(silent) - 1:,} more)" if len(silent) > 1 else ""
+        n = len(silent)
+        return f"{count(n, 'recording')} {are(n)} silent and not judged: {silent[0].name}{more}."
 
     def faulty(self) -> str:
         """Return how many alarms are those of faulty recordings, or an empty string."""
-        alarms = [c for c in self.clips if c.anomalous]
+        alarms = [c for c in self.clips if c.alarm]
         kinds = {
-            "silent": [c for c in alarms if c.silent],
             "clipped": [c for c in alarms if c.is_clipped],
             "cut short": [c for c in alarms if c.truncated],
         }
@@ -97,19 +111,19 @@ class Machine:
         return f"Of the alarms {' and '.join(parts)}: the fault may be the recording's, not the machine's."
 
     def found(self) -> str:
-        """Return what became of the labelled recordings, or an empty string."""
-        normals, anomalies = self.known
+        """Return what became of the labelled recordings that were judged, or an empty string."""
+        alarms = {label: [c.alarm for c in self.judged if c.label == label] for label in (0, 1)}
+        normals, anomalies = len(alarms[0]), len(alarms[1])
         if not anomalies:
             return ""
-        hits = sum(c.anomalous for c in self.clips if c.label == 1)
-        false = sum(c.anomalous for c in self.clips if c.label == 0)
+        false, hits = sum(alarms[0]), sum(alarms[1])
         text = f"Known anomalies: {hits} of {anomalies} found."
         return f"{text} Known normals: {false} of {normals} raised a false alarm." if normals else text
 
     def lines(self) -> list[str]:
         """Return what a plant wants to know, a sentence or two an entry."""
         expected = self.false_alarms
-        lines = [f"{VERDICT_WORDS[self.verdict]}. {self.headline()}", self.faulty(), self.found()]
+        lines = [f"{VERDICT_WORDS[self.verdict]}. {self.headline()}", self.unjudged(), self.faulty(), self.found()]
         lines += [f"ID {s.section}: {s.words()}" if len(self.sections) > 1 else s.words() for s in self.since]
         lines += [
             self.no_since,
@@ -152,22 +166,19 @@ class Report:
 
     def headline(self) -> str:
         """Return how many recordings of all machines sound wrong, and how many would by chance."""
-        return " ".join(self.headline_parts())
+        return " ".join(self.headline_parts()).rstrip()
 
     def headline_parts(self) -> tuple[str, str]:
         """Return both sentences of the headline."""
-        return headline(
-            sum(m.alarms for m in self.machines),
-            sum(len(m.clips) for m in self.machines),
-            sum(m.by_chance for m in self.machines),
-        )
+        return _headline(self.machines)
 
     def json(self) -> dict[str, Any]:
         """Return ``metrics.json``'s structure and, under ``plant``, the alarms of each machine and section."""
         plant = {
             m.name: {
                 s.name: {
-                    "recordings": len(s.clips),
+                    "recordings": len(s.judged),
+                    "silent": len(s.clips) - len(s.judged),
                     "alarms": s.alarms,
                     "expected_by_chance": s.by_chance,
                     "threshold": s.threshold,
@@ -187,7 +198,7 @@ def read(runs: Sequence[Run], per_day: float | None = None) -> Report:
 
     Args:
         runs: at least one; their order is the report's.
-        per_day: recordings a day of one machine ID; default: listening without pause.
+        per_day: recordings a day of one machine ID; default: by their time stamps, else listening without pause.
 
     Raises:
         RunFolderError: a run was not scored; names the command that does.
@@ -202,6 +213,14 @@ def read(runs: Sequence[Run], per_day: float | None = None) -> Report:
         {name: [row for m in machines for row in m.beside.get(name, ())] for name in beside},
     )
     return Report(tuple(machines), figures, datetime.now().astimezone(), str(__version__))
+
+
+def _headline(machines: Sequence[Machine]) -> tuple[str, str]:
+    """Return how many of the judged recordings sound wrong, and how many would by chance."""
+    judged = sum(len(m.judged) for m in machines)
+    if not judged:
+        return "No recording could be judged: all are silent.", ""
+    return headline(sum(m.alarms for m in machines), judged, sum(m.by_chance for m in machines))
 
 
 def _named(machines: list[Machine]) -> list[Machine]:
@@ -223,12 +242,16 @@ def _named(machines: list[Machine]) -> list[Machine]:
 
 
 def _machine(run: Run, per_day: float | None) -> Machine:
-    rows, recordings = run.scores(), run.recordings()
-    if [r.path for r in rows] != [r["path"] for r in recordings]:
-        raise DataError(
-            f"{run.path / 'recordings.jsonl'}: lists other recordings than scores.csv",
-            f"Score the run again: asd score {run.path}",
-        )
+    rows, recordings, beside = run.scores(), run.recordings(), run.beside()
+    scored = [(r.path, r.score) for r in rows]
+    others = {"recordings.jsonl": scored == [(r.get("path"), r.get("score")) for r in recordings]}
+    others |= {f"scores-{name}.csv": [r.path for r in rows] == [r.path for r in own] for name, own in beside.items()}
+    for name, belongs in others.items():
+        if not belongs:  # a scoring was interrupted between its files, or two ran at once
+            raise DataError(
+                f"{run.path / name}: lists other recordings or scores than scores.csv",
+                f"Score the run again: {shlex.join(['asd', 'score', str(run.path)])}",
+            )
     if not rows:
         raise DataError(f"{run.path / 'scores.csv'}: no recording in it", f"asd score {run.path}")
     try:
@@ -257,11 +280,11 @@ def _machine(run: Run, per_day: float | None) -> Machine:
         no_since=no_since,
         health=health,
         normal_health=normal_health,
-        false_alarms=false_alarms(sections, clips, per_day),
+        false_alarms=false_alarms(sections, clips, per_day, spec.clip_seconds),
         advice=tuple(advice(sections, health, normal_health, normals, spec)),
         detector=detector,
         rows=tuple(rows),
-        beside={name: tuple(rows) for name, rows in run.beside().items()},
+        beside={name: tuple(own) for name, own in beside.items()},
         skipped=tuple(skipped),
     )
 

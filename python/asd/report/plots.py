@@ -6,7 +6,9 @@ Matplotlib draws with sentinel colours; `_themed` turns each into a CSS variable
 from __future__ import annotations
 
 import base64
+import html
 import io
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -99,15 +101,16 @@ def _style() -> Iterator[None]:
 
 
 def strip(machine: Machine) -> str:
-    """Draw every scored recording as a dot, its severity upwards, with the alarm limit as a line."""
+    """Draw every judged recording as a dot, its severity upwards, with the alarm limit as a line."""
     with _style():
         figure = Figure(figsize=(7.6, 1.75))
         axes = figure.add_axes((0.135, 0.14, 0.86, 0.84))
         offset, ticks, names = 0, [], []
         for section in machine.sections:
-            clips = by_time(section) if machine.timed else section.clips
+            ordered = by_time(section) if machine.timed else section.clips
+            clips = [c for c in ordered if not c.silent]
             severity_B = np.array([c.severity for c in clips])
-            alarm_B = np.array([c.anomalous for c in clips])
+            alarm_B = np.array([c.alarm for c in clips], dtype=bool)
             x_B = offset + np.arange(len(clips))
             area = float(np.clip(3600 / len(machine.clips), 6, 34))
             axes.scatter(x_B[~alarm_B], severity_B[~alarm_B], area, color=NORMAL, alpha=0.55, lw=0)
@@ -119,11 +122,11 @@ def strip(machine: Machine) -> str:
             offset += len(clips) + max(1, len(machine.clips) // 80)
         axes.axhline(1, color=ALARM, lw=1, ls=(0, (4, 3)))
         axes.axhline(0, color=GRID, lw=0.8)
-        _severity_axis(axes, [c.severity for c in machine.clips])
+        _severity_axis(axes, [c.severity for c in machine.judged])
         axes.set_xlim(-1.5, offset)
         axes.set_xticks(ticks if len(ticks) > 1 else [], [f"ID {n}" for n in names] if len(ticks) > 1 else [])
         axes.tick_params(axis="x", length=0)
-        return _svg(figure, f"Every recording of {machine.name}: anomaly score against the alarm limit")
+        return _svg(figure, f"Every judged recording of {machine.name}: anomaly score against the alarm limit")
 
 
 def _severity_axis(axes: Axes, severities: Sequence[float]) -> None:
@@ -140,7 +143,7 @@ def _severity_axis(axes: Axes, severities: Sequence[float]) -> None:
     axes.spines["bottom"].set_visible(False)
 
 
-def spectrogram(look: Look, limits: tuple[float, float] | None = None, title: str = "") -> str:
+def spectrogram(look: Look, limits: tuple[float, float] | None = None) -> str:
     """Draw a clip's log-mel in dB, with what deviates from normal outlined.
 
     Args:
@@ -173,7 +176,7 @@ def spectrogram(look: Look, limits: tuple[float, float] | None = None, title: st
         bar.ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
         bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.0f}".replace("-", "−")))
         bar.ax.set_title("dB", color=MUTED, loc="center", fontsize=8)
-        return _svg(figure, title or f"Spectrogram of {look.clip.name}")
+        return _svg(figure, f"Spectrogram of {look.clip.name}")
 
 
 def _frequency_axis(axes: Axes, hz_F: NDArray[np.float64]) -> None:
@@ -311,7 +314,7 @@ def _svg(figure: Figure, description: str) -> str:
     return _themed(file.getvalue(), description)
 
 
-_figures = iter(range(10**9))
+_figures = itertools.count()
 
 
 def _themed(svg: str, description: str) -> str:
@@ -331,13 +334,9 @@ def _themed(svg: str, description: str) -> str:
     head, rest = svg.split(">", 1)
     width, height = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', head)[0]
     return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{_escape(description)}">'
-        f"<title>{_escape(description)}</title>{rest}"
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(description)}">'
+        f"<title>{html.escape(description)}</title>{rest}"
     )
-
-
-def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
 
 
 def _smaller(encoded: str) -> str:

@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from asd.evaluate.dcase import mean_over_machines, mean_over_sections
@@ -23,9 +22,12 @@ from asd.evaluate.published import (
 from asd.report.clips import Section
 from asd.report.model import Machine, Report
 from asd.report.verdict import VERDICT_WORDS, verdict
-from asd.report.words import number
+from asd.words import number
 
 NONE = "–"
+
+FEW = 10
+"""Fewer normals or anomalies than this make an AUC no more than a hint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def machines(report: Report) -> Table:
                     m.machine,
                     s.name,
                     judged,
-                    f"{len(s.clips):,}",
+                    f"{len(s.judged):,}",
                     f"{s.alarms:,}",
                     number(s.by_chance),
                     _limit(s),
@@ -73,7 +75,8 @@ def machines(report: Report) -> Table:
         (*columns, "false alarms, % (95 %)", "normals"),
         tuple(rows),
         texts=3,
-        note="The verdict weighs the alarms of an ID against those that chance would give.",
+        note="The verdict weighs the alarms of an ID against those that chance would give."
+        + (" Silent recordings are not counted." if any(m.health.silent for m in report.machines) else ""),
     )
 
 
@@ -84,8 +87,13 @@ def _limit(section: Section) -> str:
 
 
 def ranked(machine: Machine, top: int) -> Table:
-    """The highest-scored recordings of a machine, with every alarm up to `top`."""
-    clips = machine.ranked[:top]
+    """The `top` highest-scored recordings of a machine, and after them the silent ones, up to `top` too."""
+    silent = [c for c in machine.ranked if c.silent]
+    clips = [c for c in machine.ranked if not c.silent][:top] + silent[:top]
+    note = "In order of how far they are beyond what is typical, measured by their own ID's limit."
+    if silent:
+        more = f"; {len(silent) - top:,} more are not listed" if len(silent) > top else ""
+        note += f" Silent recordings are not judged and stand last{more}."
     known = any(c.label is not None for c in machine.clips)
     timed = not machine.no_since and all(c.time is not None for c in machine.clips) and machine.alarms
     words = {0: "normal", 1: "anomaly", None: NONE}
@@ -97,7 +105,7 @@ def ranked(machine: Machine, top: int) -> Table:
             *((words[c.label],) if known else ()),
             f"{c.score:.4g}",
             f"{c.threshold:.4g}",
-            "sounds wrong" if c.anomalous else "",
+            "silent" if c.silent else "sounds wrong" if c.alarm else "",
         )
         for c in clips
     )
@@ -107,29 +115,35 @@ def ranked(machine: Machine, top: int) -> Table:
         (*columns, "score", "limit", ""),
         rows,
         texts=len(columns),
-        strong=frozenset(i for i, c in enumerate(clips) if c.anomalous),
+        strong=frozenset(i for i, c in enumerate(clips) if c.alarm),
+        note=note,
     )
 
 
 def figures(report: Report) -> Table:
-    """AUC and pAUC of each machine ID, machine means and their mean, for every scorer."""
+    """AUC and pAUC of each machine ID, machine means and their mean, for every scorer; of domains for the primary."""
     systems: dict[str, Mapping[str, Any]] = {_primary(report): report.figures}
     systems |= report.figures["beside"]
+    machines = report.figures["machines"]
+    domains = _domains(machines)
     rows: list[tuple[str, ...]] = []
     strong = set()
-    for m, sections in report.figures["machines"].items():
+    for m, sections in machines.items():
         for s, figure in sections.items():
             cells = [_cells(system["machines"].get(m, {}).get(s, {})) for system in systems.values()]
-            counts = f"{figure['n_normal']:,}", f"{figure['n_anomaly']:,}"
-            rows.append((m, s, *(c for pair in cells for c in pair), *counts))
+            own = (_percent(figure[d]) for d in domains)
+            rows.append((m, s, *(c for pair in cells for c in pair), *own, *_support(figure)))
         if len(sections) > 1:
             strong.add(len(rows))
-            rows.append((m, "mean", *_means(systems.values(), m), "", ""))
-    if len(report.figures["machines"]) > 1:
+            own = (_percent(mean_over_sections(sections, d)) for d in domains)
+            rows.append((m, "mean", *_means(systems.values(), m), *own, "", ""))
+    if len(machines) > 1:
         strong.add(len(rows))
         means = [c for system in systems.values() for c in _mean_cells(report, system)]
-        rows.append(("mean of machines", "", *means, "", ""))
+        own = (_percent(mean_over_machines(machines, d)) for d in domains)
+        rows.append(("mean of machines", "", *means, *own, "", ""))
     heads = [f"{head}\n{name}" for name in systems for head in ("AUC", "pAUC")]
+    heads += [d.replace("auc_", "AUC ") for d in domains]
     return Table(
         "How well anomalies are told from normals",
         ("machine", "ID", *heads, "normals", "anomalies"),
@@ -137,8 +151,38 @@ def figures(report: Report) -> Table:
         texts=2,
         strong=frozenset(strong),
         note="Percent; p = 0.1, standardised: random is 50, perfect 100. Means are over IDs, then over machines. "
-        f"{NONE}: normals or anomalies are not known.",
+        f"{NONE}: normals or anomalies are not known."
+        + (
+            " AUC source: normals of the source domain against all anomalies; target likewise (DCASE 2022 on)."
+            if domains
+            else ""
+        )
+        + (
+            " *: few clips: an interval of ±0.1 and more must be expected."
+            if any(_is_few(f) for sections in machines.values() for f in sections.values())
+            else ""
+        ),
     )
+
+
+def _domains(machines: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """Return the keys of the domains' AUCs, none where no domain is labelled."""
+    keys = ["auc_source", "auc_target"]
+    known = any(f[key] is not None for sections in machines.values() for f in sections.values() for key in keys)
+    return keys if known else []
+
+
+def _support(figure: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the numbers of normals and anomalies, marked where an AUC comes from few of them."""
+
+    def cell(n: int) -> str:
+        return f"{n:,} *" if _is_few(figure) and n < FEW else f"{n:,}"
+
+    return cell(figure["n_normal"]), cell(figure["n_anomaly"])
+
+
+def _is_few(figure: Mapping[str, Any]) -> bool:
+    return figure["auc"] is not None and min(figure["n_normal"], figure["n_anomaly"]) < FEW
 
 
 def _mean_cells(report: Report, system: Mapping[str, Any]) -> tuple[str, str]:
@@ -312,20 +356,23 @@ def _like(report: Report, name: re.Pattern[str], machines: tuple[str, ...]) -> b
 
 
 def _synthetic(machine: Machine) -> bool:
-    """Say whether the data root is known to be synthetic, or is not there to tell."""
-    root = Path(str(machine.detector.get("data_root", "")))
-    return not root.is_dir() or (root / "synth.csv").exists()
+    """Say whether the machine was made by `asd data synth`."""
+    return bool(machine.detector["synthetic"])
 
 
-def incomparable(report: Report) -> str:
-    """Say plainly what figures do not compare with, or an empty string."""
+def incomparable(report: Report, shown: bool = True) -> str:
+    """Say plainly what figures do not compare with, or an empty string.
+
+    Args:
+        shown: published rows stand beside the sentence.
+    """
     if not report.labelled:
         return ""
-    if any((Path(str(m.detector.get("data_root", ""))) / "synth.csv").exists() for m in report.machines):
+    if any(map(_synthetic, report.machines)):
         return "These machines are synthetic: their figures compare with no published ones."
     if _like_2020(report) and not any(t.strong for t in published(report)):
         return (
             "The recordings lie as in DCASE 2020 Task 2, but they are not one of its test sets: the figures compare "
-            "within these recordings only. Published rows are shown for orientation."
+            "within these recordings only." + (" Published rows are shown for orientation." if shown else "")
         )
     return ""

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Literal, TypeAlias
 
 import numpy as np
 from scipy import stats
 
 from asd.report.clips import Clip, Section
-from asd.report.words import count, day_and_time, number, percent
+from asd.words import count, day_and_time, number, percent
 
-Verdict: TypeAlias = Literal["wrong", "listen", "normal"]
+Verdict: TypeAlias = Literal["wrong", "listen", "normal", "unjudged"]
 
 VERDICT_WORDS: Mapping[Verdict, str] = {
     "wrong": "Sounds wrong",
     "listen": "Listen to the alarms",
     "normal": "Sounds normal",
+    "unjudged": "Not judged",
 }
 
 SURPRISING = 0.01
@@ -29,10 +31,21 @@ FAR = 2.0
 
 SECONDS_A_DAY = 86_400
 
+Basis: TypeAlias = Literal["given", "stamps", "assumed"]
+
+BASIS_WORDS: Mapping[Basis, str] = {
+    "given": "as given",
+    "stamps": "by their time stamps",
+    "assumed": "as if listening without pause; --per-day N tells how many there are",
+}
+
+ENOUGH_STAMPS = 3
+"""Time stamps of a section from which the pace of recording is told."""
+
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """The latest run of alarms without a normal recording in between.
+    """The latest run of alarms without a normal recording in between; silent recordings are passed over.
 
     Attributes:
         after: recordings after the run, all of them normal.
@@ -64,14 +77,14 @@ class FalseAlarms:
 
     Attributes:
         per_day: recordings a day, of one machine ID.
-        assumed: `per_day` was not given; it is listening without pause.
+        source: where `per_day` comes from; "assumed" is listening without pause.
         several: the machine has several IDs, of which this is one.
     """
 
     rate: float
     interval: tuple[float, float]
     per_day: float
-    assumed: bool
+    source: Basis
     several: bool
 
     def expected(self) -> str:
@@ -85,9 +98,8 @@ class FalseAlarms:
 
     def basis(self) -> str:
         """Return what the expectation rests on."""
-        how = "listening without pause" if self.assumed else "as given"
         of = " of one machine ID" if self.several else ""
-        return f"{percent(self.rate)} of {number(self.per_day)} recordings a day{of}, {how}."
+        return f"{percent(self.rate)} of {number(self.per_day)} recordings a day{of}, {BASIS_WORDS[self.source]}."
 
 
 def verdict(sections: Sequence[Section]) -> Verdict:
@@ -96,15 +108,16 @@ def verdict(sections: Sequence[Section]) -> Verdict:
     ``"wrong"``: so many alarms in a section that chance would give them less than once in a hundred times even at the
     upper end of the false-alarm rate's interval (binomial; Bonferroni for several sections), or an alarm as far above
     the limit as the limit is above the typical normal. ``"listen"``: more alarms than chance gives. ``"normal"``: no
-    more than that. Alarms of silent recordings speak of the microphone, so they count for ``"listen"`` only.
+    more than that. Silent recordings do not count; ``"unjudged"``: there are no others.
     """
+    if not any(s.judged for s in sections):
+        return "unjudged"
 
     def surprising(s: Section) -> bool:
-        alarms = sum(c.anomalous and not c.silent for c in s.clips)
-        chance = stats.binom.sf(alarms - 1, len(s.clips), s.interval[1])
-        return alarms > 0 and bool(chance < SURPRISING / len(sections))
+        chance = stats.binom.sf(s.alarms - 1, len(s.judged), s.interval[1])
+        return s.alarms > 0 and bool(chance < SURPRISING / len(sections))
 
-    far = any(c.severity >= FAR and c.anomalous and not c.silent for s in sections for c in s.clips)
+    far = any(c.severity >= FAR and c.alarm for s in sections for c in s.clips)
     if far or any(map(surprising, sections)):
         return "wrong"
     more = sum(s.alarms for s in sections) > sum(s.by_chance for s in sections)
@@ -115,7 +128,7 @@ def since(sections: Sequence[Section]) -> tuple[tuple[Since, ...], str]:
     """Return the latest run of alarms of each section, or why the times do not tell."""
     if not any(s.alarms for s in sections):
         return (), ""
-    reason = no_times([c for s in sections for c in s.clips])
+    reason = no_times([c for s in sections for c in s.judged])
     if reason:
         return (), f"Since when is not known: {reason}."
     return tuple(_latest_run(s) for s in sections if s.alarms), ""
@@ -140,10 +153,10 @@ def no_times(clips: Sequence[Clip]) -> str:
 
 def _latest_run(section: Section) -> Since:
     """Return the last run of consecutive alarms in the order of time; the section has an alarm and times."""
-    clips = by_time(section)
-    last = max(i for i, c in enumerate(clips) if c.anomalous)
+    clips = sorted(section.judged, key=_time)
+    last = max(i for i, c in enumerate(clips) if c.alarm)
     first = last
-    while first and clips[first - 1].anomalous:
+    while first and clips[first - 1].alarm:
         first -= 1
     return Since(
         section=section.name,
@@ -165,9 +178,31 @@ def _time(clip: Clip) -> datetime:
     return clip.time
 
 
-def false_alarms(sections: Sequence[Section], clips: Sequence[Clip], per_day: float | None) -> FalseAlarms:
-    """Return the expectation of one machine ID; the interval spans those of all sections."""
-    pause_free = SECONDS_A_DAY / float(np.median([c.seconds for c in clips]))
+def false_alarms(
+    sections: Sequence[Section], clips: Sequence[Clip], per_day: float | None, window_seconds: float
+) -> FalseAlarms:
+    """Return the expectation of one machine ID; the interval spans those of all sections.
+
+    Args:
+        per_day: recordings a day; default: by the time stamps in the names, else listening without pause.
+        window_seconds: a recording counts as at least that long, for the detector hears no less.
+    """
     interval = min(s.interval[0] for s in sections), max(s.interval[1] for s in sections)
     rate = max(s.rate for s in sections)
-    return FalseAlarms(rate, interval, per_day or pause_free, per_day is None, len(sections) > 1)
+    pace, source = _pace(sections, clips, window_seconds)
+    if per_day is not None:
+        pace, source = per_day, "given"
+    return FalseAlarms(rate, interval, pace, source, len(sections) > 1)
+
+
+def _pace(sections: Sequence[Section], clips: Sequence[Clip], window_seconds: float) -> tuple[float, Basis]:
+    """Return the recordings a day of one machine ID, and where that comes from."""
+    gaps: list[float] = []
+    for s in sections:
+        stamped = len(s.clips) >= ENOUGH_STAMPS and all(c.time_source == "name" for c in s.clips)
+        if stamped and not no_times(s.clips):
+            times = [_time(c) for c in by_time(s)]
+            gaps += [(later - earlier).total_seconds() for earlier, later in pairwise(times) if later > earlier]
+    if gaps:
+        return SECONDS_A_DAY / float(np.median(gaps)), "stamps"
+    return SECONDS_A_DAY / max(float(np.median([c.seconds for c in clips])), window_seconds), "assumed"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from asd.config import Config
 from asd.data.catalog import Clip
+from asd.data.synth import is_synthetic
 from asd.detect.baseline import ALONE, SIBLINGS, BaselineScorer, cross_fit
 from asd.detect.detector import Detector, Score
 from asd.detect.records import record
@@ -22,6 +23,7 @@ from asd.features import available_threads, mel_centres
 from asd.runs import write_jsonl, write_npz, write_text
 from asd.train.environment import environment
 from asd.train.normals import Table, read_normals
+from asd.words import are, count
 
 SMALLEST_FIT = 3
 """Normals without which nothing can be held out, whatever the user accepts."""
@@ -54,7 +56,8 @@ class Trained:
 
     def normals(self) -> list[dict[str, Any]]:
         """Return a record of each training normal of the modelled sections, with its cross-fitted score."""
-        return [record(self.table.read[i].clip, s, self.table.read[i].health) for i, s in self._own_scores()]
+        read, severity = self.table.read, self.detector.severity
+        return [record(read[i].clip, s, severity(s), read[i].health) for i, s in self._own_scores()]
 
     def _own_scores(self) -> list[tuple[int, Score]]:
         """Return (index in `table.read`, score) of each recording of the modelled sections."""
@@ -120,6 +123,7 @@ def train_baseline(clips: Sequence[Clip], config: Config, sections: Sequence[str
             calibrations[name, section] = _calibrate(table, section, scores_N, config)
             if name == names[0]:
                 held_out[section] = scores_N
+                yield from _worth(f"{clips[0].machine} {section}", calibrations[name, section])
             yield Progress("fitting", len(calibrations), steps)
     detector = Detector(
         machine=clips[0].machine,
@@ -131,6 +135,7 @@ def train_baseline(clips: Sequence[Clip], config: Config, sections: Sequence[str
         notes={
             "method": config.method,
             "data_root": config.data.root or config.data.normal,
+            "synthetic": is_synthetic(Path(config.data.root or config.data.normal)),
             "skipped": [{"file": str(u.path), "reason": u.reason} for u in table.skipped],
         },
     )
@@ -138,37 +143,46 @@ def train_baseline(clips: Sequence[Clip], config: Config, sections: Sequence[str
 
 
 def _enough(table: Table, section: str, config: Config) -> Generator[Event, None, None]:
-    """Refuse what no threshold can stand on, and say what the normals at hand can support."""
+    """Refuse what no threshold can stand on."""
     rows_N = table.rows.sections_N == section
     windows_G = np.unique(table.groups_N[rows_N], return_counts=True)[1]
-    normals = int(np.ceil(windows_G / 2).sum())
+    recordings = len(np.unique(table.clip_N[rows_N]))
+    # Of few but long recordings, every other window counts: its neighbours overlap it.
+    normals = recordings if recordings == len(windows_G) else int(np.ceil(windows_G / 2).sum())
     units = len(np.unique(table.rows.units_N[rows_N]))
     machine = table.read[0].clip.machine
     if units < SMALLEST_FIT:
         raise DataError(
-            f"{machine} {section}: {units} normal recordings or sessions; none can be held out to set a threshold",
+            f"{machine} {section}: {count(units, 'normal recording or session', 'normal recordings or sessions')} "
+            "cannot be held out to set a threshold",
             f"Record at least {FEWEST_NORMALS} while the machine is well.",
         )
     if normals < FEWEST_NORMALS and not config.force:
         raise DataError(
-            f"{machine} {section}: {normals} normal recordings are too few for a threshold "
+            f"{machine} {section}: {count(normals, 'normal recording')} {are(normals)} too few for a threshold "
             f"(wanted {FEWEST_NORMALS}, better {FEW_NORMALS})",
             "Record more while the machine is well, or accept a rough threshold with --force.",
         )
-    if len(windows_G) != len(np.unique(table.clip_N[rows_N])):
+    if len(windows_G) != recordings:
         yield Note(
             f"{machine} {section}: few but long recordings, so {len(windows_G)} stretches of time take turns "
             "in being held out"
         )
-    if normals < 1 / config.false_alarm_rate - 1:
+
+
+def _worth(place: str, calibration: Calibration) -> Generator[Event, None, None]:
+    """Say what rate of false alarms the normals at hand cannot show."""
+    normals = calibration.support
+    if normals < 1 / calibration.rate - 1:
         few = "only " if normals < FEW_NORMALS else ""
         yield Caution(
-            f"{machine} {section}: {few}{normals} normals can show a false-alarm rate of {1 / (normals + 1):.1%} at "
-            f"the lowest; the threshold for {config.false_alarm_rate:.1%} is extrapolated"
+            f"{place}: {few}{normals} normals can show a false-alarm rate of {1 / (normals + 1):.1%} at the lowest; "
+            f"the threshold for {calibration.rate:.1%} is extrapolated"
         )
 
 
 def _calibrate(table: Table, section: str, scores_N: NDArray[np.float64], config: Config) -> Calibration:
     groups_N = table.groups_N[table.rows.sections_N == section]
     by_group = [scores_N[groups_N == g] for g in np.unique(groups_N)]
-    return Calibration(by_group, config.false_alarm_rate, config.aggregate)
+    stretches = len(by_group) != len(np.unique(table.clip_N[table.rows.sections_N == section]))
+    return Calibration(by_group, config.false_alarm_rate, config.aggregate, stretches)

@@ -25,7 +25,7 @@ def environment(clips: Sequence[Clip]) -> str:
         "system": platform.platform(),
         "cpu": cpu_name(),
         "cpus": len(os.sched_getaffinity(0)),
-        "gpu": None,
+        "gpu": gpu_name(),
         "files": [{"path": c.name, "sha256": _sha256(c.path)} for c in clips],
     }
     return json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
@@ -41,6 +41,14 @@ def cpu_name() -> str:
     return next(named, platform.processor())
 
 
+def gpu_name() -> str | None:
+    """Return the model of the first NVIDIA GPU as its driver tells it; None without one."""
+    for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        lines = file.read_text(encoding="utf-8").splitlines()
+        return next((line.partition(":")[2].strip() for line in lines if line.startswith("Model")), None)
+    return None
+
+
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
@@ -50,17 +58,17 @@ def _version(package: str) -> str | None:
 
 def _commit() -> str | None:
     """Return the commit of the checkout that this code runs from; None for an installed package."""
-    here = Path(__file__).parent
+    here = Path(__file__)
     try:
-        told = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-        )
+        # A package installed below somebody's checkout is no part of it.
+        tracked = _git(here.parent, "ls-files", here.name)
+        return _git(here.parent, "rev-parse", "HEAD") if tracked else None
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def _git(folder: Path, *words: str) -> str:
+    told = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=5, check=True)
     return told.stdout.strip()
 
 

@@ -19,8 +19,7 @@ from asd.errors import DataError
 from asd.events import Caution, Event, Progress
 
 BLOCKS = 2 * CROSS_FIT_FOLDS
-"""Into how many stretches of time a section is cut where it has too few recordings to hold some out."""
-
+"""Into how many stretches of time, at most, a section is cut where it has too few recordings to hold some out."""
 
 SKIP = "go on without such recordings: --skip-bad"
 
@@ -171,11 +170,14 @@ def _groups(clip_N: NDArray[np.int64], sections_N: NDArray[np.str_]) -> tuple[ND
     for section in np.unique(sections_N):
         rows_N = sections_N == section
         recordings = np.unique(clip_N[rows_N])
-        if len(recordings) >= CROSS_FIT_FOLDS or rows_N.sum() < 2 * CROSS_FIT_FOLDS:
+        windows = int(rows_N.sum())
+        if len(recordings) >= CROSS_FIT_FOLDS or windows < 2 * CROSS_FIT_FOLDS:
             continue
+        # A stretch has two windows at least, since it may lose its last one.
+        wanted = min(BLOCKS, windows // 2)
         for recording in recordings:
             own = np.flatnonzero(clip_N == recording)
-            blocks = np.array_split(own, max(1, round(BLOCKS * len(own) / rows_N.sum())))
+            blocks = np.array_split(own, max(1, wanted * len(own) // windows))
             for block in blocks:
                 groups_N[block] = following
                 following += 1

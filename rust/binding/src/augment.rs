@@ -8,8 +8,7 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::arrays::{input, named_output};
-use crate::isa;
-use crate::run::{count, exception, without_gil, word};
+use crate::run::{count, exception, isa, without_gil, word};
 
 /// For every clip and view, how far back its partner lies (-1: none), its weight, and the crop.
 type Draws<'py> = (Bound<'py, PyArray2<i64>>, Bound<'py, PyArray2<f32>>, Bound<'py, PyArray3<i64>>);
@@ -45,7 +44,7 @@ impl Augment {
             }
         };
         let recipe = Recipe { alpha, bank_size: count("bank_size", bank_size)?, eps, domain, ramp };
-        augment::Augment::new(isa::chosen()?, shape, recipe).map(Self).map_err(exception)
+        augment::Augment::new(isa()?, shape, recipe).map(Self).map_err(exception)
     }
 
     /// What is drawn for `clips` clips from `position` on, `history` of which came before the first: how far back

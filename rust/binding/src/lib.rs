@@ -6,7 +6,6 @@
 mod arrays;
 mod augment;
 mod files;
-mod isa;
 mod logmel;
 mod run;
 
@@ -21,5 +20,5 @@ mod _dsp {
     #[pymodule_export]
     use crate::logmel::LogMel;
     #[pymodule_export]
-    use crate::run::available_threads;
+    use crate::run::{available_threads, simd};
 }

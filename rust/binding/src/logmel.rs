@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use crate::arrays::{Waves, output};
 use crate::files::{Failure, Recording};
-use crate::run::{count, exception, without_gil};
+use crate::run::{count, exception, isa, without_gil};
 
 /// A log-mel front end: window, transform and filters, ready to run.
 #[pyclass(frozen, module = "asd._dsp")]
@@ -41,7 +41,7 @@ impl LogMel {
             mel_scale: MelScale::parse(mel_scale).map_err(exception)?,
             eps,
         };
-        logmel::LogMel::new(spec).map(Self).map_err(exception)
+        logmel::LogMel::with_isa(spec, isa()?).map(Self).map_err(exception)
     }
 
     /// Frames T of a wave: 1 + samples // hop_length. ValueError up to n_fft / 2 samples.

@@ -1,7 +1,10 @@
 //! Running a kernel without the GIL, with Ctrl-C seen, and its errors as exceptions.
 
+use std::sync::OnceLock;
+
 use asd_dsp::error::Error;
 use asd_dsp::pool;
+use asd_dsp::simd::Isa;
 use pyo3::exceptions::{PyKeyboardInterrupt, PyValueError};
 use pyo3::prelude::*;
 
@@ -9,6 +12,24 @@ use pyo3::prelude::*;
 #[pyfunction]
 pub fn available_threads() -> usize {
     pool::available_threads()
+}
+
+/// The instruction set that log-mels and views are computed with: the best of this CPU, or what `$ASD_SIMD` says,
+/// which is read once a process.
+pub fn isa() -> PyResult<Isa> {
+    static CHOSEN: OnceLock<Result<Isa, Error>> = OnceLock::new();
+    let chosen = CHOSEN.get_or_init(|| {
+        let wanted = std::env::var_os("ASD_SIMD").map(|value| value.to_string_lossy().into_owned());
+        Isa::choose(wanted.as_deref())
+    });
+    chosen.clone().map_err(|error| PyValueError::new_err(format!("ASD_SIMD: {error}")))
+}
+
+/// The instruction set that log-mels and views are computed with: avx512, avx2, neon or scalar. ValueError for an
+/// `$ASD_SIMD` that this CPU cannot do.
+#[pyfunction]
+pub fn simd() -> PyResult<&'static str> {
+    isa().map(Isa::name)
 }
 
 /// Releases the GIL for `work`. `work` asks the closure that it is given now and then whether to go on; that

@@ -5,9 +5,10 @@
 //! and the view alone, and each view is computed by one thread: the result depends on nothing else.
 
 use crate::error::{Error, Result};
-use crate::lanes::Isa;
+use crate::lanes;
 use crate::pool;
 use crate::rng::{Purpose, Stream};
+use crate::simd::Isa;
 use crate::view::{Crop, Domain, Energies, Mix, MixBand, Moments, Normalise, Partner, Shape, View, Work};
 
 /// Views of a clip.
@@ -206,7 +207,7 @@ impl Augment {
         name: impl FnOnce() -> String,
     ) -> Result<()> {
         assert_eq!((logmel.len(), out.len()), (self.shape.values(), self.shape.values()));
-        let fit = self.isa.run(Energies { domain: self.recipe.domain, logmel, out, ahead });
+        let fit = lanes::run(self.isa, Energies { domain: self.recipe.domain, logmel, out, ahead });
         if fit { Ok(()) } else { Err(unfit(logmel, &name())) }
     }
 
@@ -232,7 +233,7 @@ impl Augment {
             domain: self.recipe.domain,
             eps: self.recipe.eps as f32,
         });
-        self.isa.run(View { shape: self.shape, logmel, mix, crop, ahead, out, work })
+        lanes::run(self.isa, View { shape: self.shape, logmel, mix, crop, ahead, out, work })
     }
 
     /// The two views of every clip of `batch`, (B, F, T) each, on `threads` threads; normalised together to mean 0
@@ -282,7 +283,7 @@ impl Augment {
         let views = second.chunks_exact_mut(values).rev().zip(first.chunks_exact_mut(values).rev());
         let job = |(first, second): (&mut [f32], &mut [f32]), _: &mut pool::Scratch| {
             for values in [first, second] {
-                self.isa.run(Normalise { values, mean, factor });
+                lanes::run(self.isa, Normalise { values, mean, factor });
             }
             Ok(())
         };
@@ -369,7 +370,7 @@ impl Augment {
                 let (energies, partner) = (&energies[part.clone()], Partner::LogMel(&z[part]));
                 let mix =
                     Mix { energies, partner, lambda: lambdas[row * bands + band], ramp: None, domain, eps };
-                if !self.isa.run(MixBand { mix, out }) {
+                if !lanes::run(self.isa, MixBand { mix, out }) {
                     return Err(unfit(z, &format!("z: row {row}")));
                 }
             }

@@ -1,6 +1,6 @@
-//! Vectors of float32 values that lie side by side, and the choice of instruction set at run time.
+//! Vectors of float32 values that lie side by side, for the instruction set that [`Isa`] chose.
 //!
-//! A kernel is written once, generic over [`Simd`], and [`Isa::run`] compiles it for every instruction set: each
+//! A kernel is written once, generic over [`Simd`], and [`run`] compiles it for every instruction set: each
 //! of its functions is `#[inline(always)]`, so that all of it lands inside one function that has the set enabled.
 //!
 //! Why this is sound: a token ([`x86::Avx512`], ...) is made only where its [`Isa`] was detected, every vector comes
@@ -9,22 +9,7 @@
 
 use std::ops::{Add, Mul, Sub};
 
-use crate::error::{Error, Result};
-
-/// An instruction set that this CPU has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Isa(Kind);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    #[cfg(target_arch = "aarch64")]
-    Neon,
-    Scalar,
-}
+use crate::simd::{Isa, Kind};
 
 /// Work that runs on any instruction set; `run` must be `#[inline(always)]`, with all that it calls.
 pub trait Kernel {
@@ -34,70 +19,19 @@ pub trait Kernel {
     fn run<I: Simd>(self, isa: I) -> Self::Output;
 }
 
-impl Isa {
-    /// The instruction sets of this CPU, best first; the last is plain Rust, which every CPU runs.
-    #[must_use]
-    pub fn available() -> Vec<Self> {
-        let mut found = Vec::new();
+/// Runs `kernel` compiled for the instruction set `isa`.
+pub fn run<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+    match isa.kind() {
         #[cfg(target_arch = "x86_64")]
-        {
-            let has_avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-            if has_avx2 && is_x86_feature_detected!("avx512f") {
-                found.push(Self(Kind::Avx512));
-            }
-            if has_avx2 {
-                found.push(Self(Kind::Avx2));
-            }
-        }
+        // SAFETY: `Isa::available`, which alone makes an `Isa`, found AVX-512F, AVX2 and FMA.
+        Kind::Avx512 => unsafe { x86::run_avx512(kernel) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `Isa::available` found AVX2 and FMA.
+        Kind::Avx2 => unsafe { x86::run_avx2(kernel) },
         #[cfg(target_arch = "aarch64")]
-        if std::arch::is_aarch64_feature_detected!("neon") {
-            found.push(Self(Kind::Neon));
-        }
-        found.push(Self(Kind::Scalar));
-        found
-    }
-
-    /// The best of this CPU for `None` or `auto`, else the one of that name.
-    pub fn choose(name: Option<&str>) -> Result<Self> {
-        let available = Self::available();
-        match name {
-            None | Some("auto") => Ok(available[0]),
-            Some(name) => available.iter().copied().find(|isa| isa.name() == name).ok_or_else(|| {
-                let names: Vec<&str> = available.iter().map(|isa| isa.name()).collect();
-                let names = names.join(", ");
-                Error::Argument(format!("expected auto or one that this CPU has ({names}), got {name:?}"))
-            }),
-        }
-    }
-
-    /// `avx512`, `avx2`, `neon` or `scalar`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self.0 {
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 => "avx512",
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 => "avx2",
-            #[cfg(target_arch = "aarch64")]
-            Kind::Neon => "neon",
-            Kind::Scalar => "scalar",
-        }
-    }
-
-    /// Runs `kernel` compiled for this instruction set.
-    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        match self.0 {
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: `available`, which alone makes an `Isa`, found AVX-512F, AVX2 and FMA.
-            Kind::Avx512 => unsafe { x86::run_avx512(kernel) },
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: `available` found AVX2 and FMA.
-            Kind::Avx2 => unsafe { x86::run_avx2(kernel) },
-            #[cfg(target_arch = "aarch64")]
-            // SAFETY: `available` found NEON.
-            Kind::Neon => unsafe { neon::run(kernel) },
-            Kind::Scalar => kernel.run(scalar::Scalar),
-        }
+        // SAFETY: `Isa::available` found NEON.
+        Kind::Neon => unsafe { neon::run(kernel) },
+        Kind::Scalar => kernel.run(scalar::Scalar),
     }
 }
 

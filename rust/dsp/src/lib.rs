@@ -16,6 +16,7 @@ pub mod pool;
 pub mod recording;
 pub mod resample;
 pub mod rng;
+pub mod simd;
 pub mod vecmath;
 pub mod view;
 pub mod wav;

@@ -3,9 +3,11 @@
 use std::f64::consts::TAU;
 
 use crate::error::{Error, Result};
-use crate::fft::{self, LANES, Lanes, PowerSpectrum};
-use crate::mel::{FilterBank, MelScale};
+use crate::fft::{self, Frames, PowerSpectrum};
+use crate::mel::{FilterBank, MelScale, Slope};
 use crate::pool;
+pub use crate::simd::Sample;
+use crate::simd::{self, Buffers, Isa, Kernel, MAX_LANES, Simd, Vector};
 
 /// What defines a log-mel.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,70 +57,50 @@ impl Spec {
     }
 }
 
-/// A sample as stored; int16 is scaled by 1 / 32768.
-pub trait Sample: Copy + Send + Sync {
-    /// The sample in [-1, 1].
-    fn to_f32(self) -> f32;
-}
-
-impl Sample for f32 {
-    fn to_f32(self) -> f32 {
-        self
-    }
-}
-
-impl Sample for i16 {
-    fn to_f32(self) -> f32 {
-        f32::from(self) * (1.0 / 32_768.0)
-    }
-}
+/// Frames of a batch that take about as long as it takes to wake the threads: fewer are computed where they are.
+const WORTH_THREADS: usize = 512;
 
 /// Buffers of one thread; they grow on first use and serve any [`LogMel`].
 #[derive(Default)]
 pub struct Scratch {
-    frame: Vec<f32>,
-    power: Vec<Lanes>,
-    fft: fft::Scratch,
-}
-
-/// Filter `weights` of the bins from `first` on, as the kernel wants them.
-struct Filter {
-    first: usize,
-    weights: Vec<f32>,
+    /// Frames that reach over the ends of the wave.
+    edges: Buffers,
+    spectrum: fft::Scratch,
 }
 
 /// A front end that is ready to run: window, transform and filters.
 pub struct LogMel {
     spec: Spec,
+    isa: Isa,
     bank: FilterBank,
-    window: Vec<f32>,
     spectrum: PowerSpectrum,
-    filters: Vec<Filter>,
+    slopes: Vec<Slope>,
 }
 
 impl LogMel {
-    /// Checks `spec` and builds window, transform and filters (in float64).
+    /// Checks `spec` and builds window, transform and filters (in float64), for the best of the CPU's instructions.
     pub fn new(spec: Spec) -> Result<Self> {
+        Self::with_isa(spec, Isa::choose(None)?)
+    }
+
+    /// The same for the instructions `isa`.
+    pub fn with_isa(spec: Spec, isa: Isa) -> Result<Self> {
         spec.check()?;
         let Spec { sample_rate, n_fft, n_mels, f_min, f_max, mel_scale, .. } = spec;
         let bank = FilterBank::new(mel_scale, sample_rate, n_fft, n_mels, f_min, f_max);
         let hann = |i: usize| 0.5 - 0.5 * (TAU * i as f64 / n_fft as f64).cos();
-        let filters = bank
-            .rows()
-            .iter()
-            .map(|row| Filter { first: row.first, weights: row.weights.iter().map(|&w| w as f32).collect() });
-        Ok(Self {
-            spec,
-            window: (0..n_fft).map(|i| hann(i) as f32).collect(),
-            spectrum: PowerSpectrum::new(n_fft),
-            filters: filters.collect(),
-            bank,
-        })
+        let window: Vec<f64> = (0..n_fft).map(hann).collect();
+        Ok(Self { spec, isa, spectrum: PowerSpectrum::new(&window), slopes: bank.slopes(), bank })
     }
 
     /// What this front end was built from.
     pub fn spec(&self) -> &Spec {
         &self.spec
+    }
+
+    /// The instructions that it runs on.
+    pub fn isa(&self) -> Isa {
+        self.isa
     }
 
     /// The filters in float64.
@@ -150,12 +132,8 @@ impl LogMel {
         }
         // With hop > n_fft / 2 the last frame may end before the wave does.
         let covered = (frames - 1) * self.spec.hop_length + self.spec.n_fft / 2;
-        let mut finite = wave.iter().skip(covered).all(|s| s.to_f32().is_finite());
-        for first in (0..frames).step_by(LANES) {
-            let count = LANES.min(frames - first);
-            self.transform(wave, first, count, scratch);
-            finite &= self.filter(&scratch.power, out, frames, first, count);
-        }
+        let finite = self.isa.run(Clip { front: self, wave, frames, scratch, out })
+            && wave.iter().skip(covered).all(|s| s.to_f32().is_finite());
         if finite { Ok(()) } else { Err(not_finite(wave)) }
     }
 
@@ -171,7 +149,8 @@ impl LogMel {
         threads: usize,
         go_on: &mut dyn FnMut() -> bool,
     ) -> Result<()> {
-        let per_row = self.spec.n_mels * self.frames(samples)?;
+        let frames = self.frames(samples)?;
+        let per_row = self.spec.n_mels * frames;
         let rows = waves.len() / samples;
         if waves.len() != rows * samples || out.len() != rows * per_row {
             return Err(Error::Argument(format!(
@@ -187,61 +166,116 @@ impl LogMel {
                 other => other,
             })
         };
-        if threads.min(rows) <= 1 {
+        if threads.min(rows) <= 1 || rows * frames < WORTH_THREADS {
             pool::run_here(jobs, job, go_on)
         } else {
             pool::run(jobs, threads, job, go_on)
         }
     }
 
-    /// Power spectra of frames `first .. first + count`, one a lane.
-    fn transform<S: Sample>(&self, wave: &[S], first: usize, count: usize, scratch: &mut Scratch) {
-        let n_fft = self.spec.n_fft;
-        let Scratch { frame, power, fft } = scratch;
-        frame.resize(n_fft, 0.0);
-        power.resize(n_fft / 2 + 1, Lanes::default());
-        for lane in 0..count {
-            // Where the frame begins in the wave; the first n_fft / 2 samples of frame 0 lie before it.
-            let start = ((first + lane) * self.spec.hop_length) as isize - (n_fft / 2) as isize;
-            self.cut(wave, start, frame);
-            self.spectrum.into_lane(frame, power, lane, fft);
+    /// Frames `first .. first + count`, one a lane, reflected at the ends of the wave; other lanes repeat the last.
+    fn group<'a, S: Sample>(
+        &self,
+        wave: &'a [S],
+        edges: &'a mut Vec<S>,
+        lanes: usize,
+        first: usize,
+        count: usize,
+    ) -> Frames<'a, S> {
+        let Spec { n_fft, hop_length, .. } = self.spec;
+        let chained = 2 * hop_length == n_fft;
+        let (samples, rows) = if chained { (n_fft / 2, count + 1) } else { (n_fft, count) };
+        edges.resize(edges.len().max(rows * samples), wave[0]);
+        let mut all = [&wave[..0]; MAX_LANES + 1];
+        for ((row, edge), t) in all[..rows].iter_mut().zip(edges.chunks_exact_mut(samples)).zip(first..) {
+            // Where the row begins in the wave; the first n_fft / 2 samples of frame 0 lie before it.
+            let start = (t * hop_length) as isize - (n_fft / 2) as isize;
+            let inside = usize::try_from(start).ok().and_then(|s| wave.get(s..s + samples));
+            *row = inside.unwrap_or_else(|| reflected(wave, start, edge));
         }
+        let last = all[rows - 1];
+        all[rows..].fill(last);
+        let mut frames = [last; MAX_LANES];
+        frames.copy_from_slice(&all[..MAX_LANES]);
+        if chained { Frames::Chained(frames, all[lanes]) } else { Frames::Apart(frames) }
     }
 
-    /// The windowed frame that begins at `start`, reflected at the ends of the wave.
-    fn cut<S: Sample>(&self, wave: &[S], start: isize, frame: &mut [f32]) {
-        let n_fft = self.spec.n_fft;
-        if let Some(inside) = usize::try_from(start).ok().and_then(|s| wave.get(s..s + n_fft)) {
-            for ((x, &sample), &w) in frame.iter_mut().zip(inside).zip(&self.window) {
-                *x = sample.to_f32() * w;
+    /// Mel energies of `power` and their logarithm into the columns of `strip`. `finite` is 0 in every lane, and
+    /// stays 0 as long as the energies are finite.
+    #[inline(always)]
+    fn filter<I: Simd>(&self, isa: I, power: &[I::V], finite: &mut I::V, strip: Strip<'_>) {
+        let Strip { out, frames, first, count } = strip;
+        let (zero, eps) = (isa.splat(0.0), isa.splat(self.spec.eps as f32));
+        let mut bands = out.chunks_exact_mut(frames);
+        let mut rising = zero;
+        for (band, slope) in self.slopes.iter().enumerate() {
+            let mut mel = std::mem::replace(&mut rising, zero);
+            for (&[fall, rise], &p) in slope.weights.iter().zip(&power[slope.first..]) {
+                mel = p.mul_add(isa.splat(fall), mel);
+                rising = p.mul_add(isa.splat(rise), rising);
             }
-            return;
-        }
-        let last = wave.len() as isize - 1;
-        for ((x, i), &w) in frame.iter_mut().zip(start..).zip(&self.window) {
-            let mirrored = last - (last - i.abs()).abs();
-            *x = wave[mirrored as usize].to_f32() * w;
-        }
-    }
-
-    /// Mel energies and their logarithm for `count` lanes; `false` where a value is not finite.
-    fn filter(&self, power: &[Lanes], out: &mut [f32], frames: usize, first: usize, count: usize) -> bool {
-        let eps = self.spec.eps as f32;
-        // A NaN or an infinity among the samples reaches every bin; bin 0 may lie outside the filters.
-        let mut finite = power[0].0[..count].iter().all(|p| p.is_finite());
-        for (filter, row) in self.filters.iter().zip(out.chunks_exact_mut(frames)) {
-            let mut mel = [0.0_f32; LANES];
-            for (&w, bin) in filter.weights.iter().zip(&power[filter.first..]) {
-                for (m, p) in mel.iter_mut().zip(&bin.0) {
-                    *m += w * p;
+            if band > 0
+                && let Some(row) = bands.next()
+            {
+                *finite = mel.mul_add(zero, *finite);
+                simd::ln(mel + eps).store(&mut row[first..first + count]);
+                if let Some(ahead) = row.get(first + 2 * I::LANES - 1) {
+                    isa.prefetch(ahead);
                 }
             }
-            let log = mel.map(|m| ln(m + eps));
-            finite &= mel[..count].iter().all(|m| m.is_finite());
-            row[first..first + count].copy_from_slice(&log[..count]);
         }
-        finite
     }
+}
+
+/// Columns `first .. first + count` of a log-mel (F, T).
+struct Strip<'a> {
+    out: &'a mut [f32],
+    frames: usize,
+    first: usize,
+    count: usize,
+}
+
+/// One wave on its way to a log-mel; says whether all of it is finite.
+struct Clip<'a, S> {
+    front: &'a LogMel,
+    wave: &'a [S],
+    frames: usize,
+    scratch: &'a mut Scratch,
+    out: &'a mut [f32],
+}
+
+impl<S: Sample> Kernel for Clip<'_, S> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<I: Simd>(self, isa: I) -> bool {
+        let Self { front, wave, frames, scratch, out } = self;
+        let edges = S::buffer(&mut scratch.edges);
+        let hop = front.spec.hop_length;
+        let mut finite = isa.splat(0.0);
+        for first in (0..frames).step_by(I::LANES) {
+            let count = I::LANES.min(frames - first);
+            let group = front.group(wave, edges, I::LANES, first, count);
+            let next = (first + I::LANES) * hop + front.spec.n_fft / 2;
+            let ahead = &wave[next.min(wave.len())..(next + I::LANES * hop).min(wave.len())];
+            let power = front.spectrum.power(isa, &group, ahead, &mut scratch.spectrum);
+            // A NaN or an infinity among the samples reaches every bin; bin 0 may lie outside the filters.
+            finite = power[0].mul_add(isa.splat(0.0), finite);
+            front.filter(isa, power, &mut finite, Strip { out, frames, first, count });
+        }
+        let mut lanes = [0.0; MAX_LANES];
+        finite.store(&mut lanes[..I::LANES]);
+        lanes.iter().all(|&x| x == 0.0)
+    }
+}
+
+/// `samples.len()` samples from `start` on, mirrored at the ends of the wave.
+fn reflected<'a, S: Sample>(wave: &[S], start: isize, samples: &'a mut [S]) -> &'a [S] {
+    let last = wave.len() as isize - 1;
+    for (sample, i) in samples.iter_mut().zip(start..) {
+        *sample = wave[(last - (last - i.abs()).abs()) as usize];
+    }
+    samples
 }
 
 fn not_finite<S: Sample>(wave: &[S]) -> Error {
@@ -251,38 +285,5 @@ fn not_finite<S: Sample>(wave: &[S]) -> Error {
         )
     } else {
         Error::NonFinite { row: 0 }
-    }
-}
-
-/// Natural logarithm of a positive normal float32, within 1 ulp or so, without branches so that it vectorises.
-///
-/// x = 2^e · m with m in [√½, √2); ln m = 2 artanh(s), s = (m − 1) / (m + 1), |s| < 0.172, by its series to s⁹
-/// (the rest is below 1e-9).
-fn ln(x: f32) -> f32 {
-    const SQRT_HALF: u32 = 0x3f35_04f3;
-    const LN2_HIGH: f32 = 0.693_359_4; // 9 bits: e times it is exact
-    const LN2_LOW: f32 = -2.121_944_4e-4;
-    let e = (x.to_bits().wrapping_sub(SQRT_HALF) as i32) >> 23;
-    let m = f32::from_bits(x.to_bits().wrapping_sub((e << 23) as u32));
-    let s = (m - 1.0) / (m + 1.0);
-    let s2 = s * s;
-    let series = s2 * (2.0 / 3.0 + s2 * (2.0 / 5.0 + s2 * (2.0 / 7.0 + s2 * (2.0 / 9.0))));
-    let e = e as f32;
-    e * LN2_HIGH + (e * LN2_LOW + (2.0 * s + s * series))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::ln;
-
-    #[test]
-    fn ln_matches_float64_over_all_exponents() {
-        let mut worst = 0.0_f64;
-        for bits in (f32::MIN_POSITIVE.to_bits()..f32::MAX.to_bits()).step_by(4_999) {
-            let x = f32::from_bits(bits);
-            let exact = f64::from(x).ln();
-            worst = worst.max((f64::from(ln(x)) - exact).abs() / exact.abs().max(1.0));
-        }
-        assert!(worst < 1.5e-7, "worst error {worst:e}");
     }
 }

@@ -60,12 +60,23 @@ pub struct Row {
     pub weights: Vec<f64>,
 }
 
+/// What lies between two neighbouring edges: every bin there feeds two bands, the one that falls and the one that
+/// rises.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Slope {
+    /// Bin of `weights[0]`.
+    pub first: usize,
+    /// Weights in the falling band and in the rising one.
+    pub weights: Vec<[f32; 2]>,
+}
+
 /// F triangles over the n_fft / 2 + 1 bins of a real Fourier transform.
 #[derive(Debug, Clone)]
 pub struct FilterBank {
     rows: Vec<Row>,
-    centres: Vec<f64>,
+    edges: Vec<f64>,
     bins: usize,
+    bin_hz: f64,
 }
 
 impl FilterBank {
@@ -84,7 +95,7 @@ impl FilterBank {
         let bins = n_fft / 2 + 1;
         let bin_hz = f64::from(sample_rate) / n_fft as f64;
         let rows = edges.windows(3).map(|e| triangle(scale, [e[0], e[1], e[2]], bins, bin_hz)).collect();
-        Self { rows, centres: edges[1..=n_mels].to_vec(), bins }
+        Self { rows, edges, bins, bin_hz }
     }
 
     /// The filters, lowest first.
@@ -94,7 +105,23 @@ impl FilterBank {
 
     /// Centre of each band in Hz: where its triangle peaks.
     pub fn centres(&self) -> &[f64] {
-        &self.centres
+        &self.edges[1..=self.rows.len()]
+    }
+
+    /// The same weights by slopes: band f rises over slope f and falls over slope f + 1, of F + 1.
+    pub fn slopes(&self) -> Vec<Slope> {
+        let weight = |band: Option<usize>, bin: usize| {
+            let row = band.and_then(|band| self.rows.get(band));
+            row.and_then(|row| row.weights.get(bin.checked_sub(row.first)?)).map_or(0.0, |&w| w as f32)
+        };
+        let start =
+            |edge: f64| (0..self.bins).find(|&bin| bin as f64 * self.bin_hz > edge).unwrap_or(self.bins);
+        let slope = |(rising, ends): (usize, &[f64])| {
+            let bins = start(ends[0])..start(ends[1]);
+            let weights = |bin| [weight(rising.checked_sub(1), bin), weight(Some(rising), bin)];
+            Slope { first: bins.start, weights: bins.map(weights).collect() }
+        };
+        self.edges.windows(2).enumerate().map(slope).collect()
     }
 
     /// The same weights as a dense row-major (F, bins) matrix.

@@ -9,7 +9,7 @@
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -43,9 +43,11 @@ pub fn check() -> Result<()> {
     if stop { Err(Error::Interrupted) } else { Ok(()) }
 }
 
-/// Threads that may run at once: CPU affinity and the cgroup's quota, at least 1.
+/// Threads that may run at once: CPU affinity and the cgroup's quota, at least 1. Asked once a process, as reading
+/// the quota costs as much as a log-mel.
 pub fn available_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    static THREADS: OnceLock<usize> = OnceLock::new();
+    *THREADS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// Runs `job` on every item, on `threads` threads of the pool.

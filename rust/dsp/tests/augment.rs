@@ -4,7 +4,7 @@ mod common;
 
 use asd_dsp::augment::{Augment, Batch, Clip, Recipe, high_bands};
 use asd_dsp::error::{Error, Result};
-use asd_dsp::lanes::Isa;
+use asd_dsp::simd::Isa;
 use asd_dsp::view::{Crop, Domain, Partner, Shape, Work};
 use common::guard::Guarded;
 use proptest::prelude::*;

@@ -9,8 +9,8 @@ dataset.py    a folder of clips, in the layout of 2020 or 2022
 
 from __future__ import annotations
 
-from asd.data.synth.dataset import DEFAULT_MACHINES, Summary, write_dataset
+from asd.data.synth.dataset import DEFAULT_MACHINES, Summary, is_synthetic, write_dataset
 from asd.data.synth.faults import FAULTS, mix_fault
 from asd.data.synth.machines import MACHINES
 
-__all__ = ["DEFAULT_MACHINES", "FAULTS", "MACHINES", "Summary", "mix_fault", "write_dataset"]
+__all__ = ["DEFAULT_MACHINES", "FAULTS", "MACHINES", "Summary", "is_synthetic", "mix_fault", "write_dataset"]

@@ -40,8 +40,8 @@ Layout = Literal["dcase2020", "dcase2022"]
 
 DEFAULT_MACHINES = ("fan", "pump", "slider", "valve")
 DEFAULT_IDS = 3
-DEFAULT_TRAIN = 60
-DEFAULT_TEST = 80
+DEFAULT_TRAIN = 100
+DEFAULT_TEST = 100
 
 RECIPE, UNFINISHED, TABLE = "synth.toml", "synth.partial.toml", "synth.csv"
 COLUMNS = ("path", "machine", "section", "split", "domain", "label", "fault", "severity", "snr_db", "seed")
@@ -85,6 +85,11 @@ class Summary:
     anomalies: int
     seconds: float
     """Of sound, all clips together."""
+
+
+def is_synthetic(root: Path) -> bool:
+    """Say whether a data root was made by `write_dataset`."""
+    return (root / TABLE).is_file()
 
 
 def write_dataset(

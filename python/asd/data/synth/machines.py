@@ -185,11 +185,11 @@ class Fan:
     """An axial fan: blade pass, turbulence that the blades modulate, motor hum, a humming duct."""
 
     faults: ClassVar[Mapping[str, float]] = {
-        "imbalance": 11.0,
-        "misalignment": 10.0,
-        "bearing-outer": -5.5,
-        "rub": -1.0,
-        "loose-part": -6.0,
+        "imbalance": 12.0,
+        "misalignment": 11.0,
+        "bearing-outer": -4.5,
+        "rub": 0.0,
+        "loose-part": -5.0,
     }
 
     grid: Grid
@@ -203,13 +203,13 @@ class Fan:
 
     @classmethod
     def draw(cls, grid: Grid, rng: np.random.Generator) -> Fan:
-        """1,100-1,700 rpm, 5-9 blades."""
+        """1,200-1,700 rpm, 5-9 blades."""
         blades = int(rng.integers(5, 10))
         tones = harmonics(1, 0.05, 0.5, 3) | harmonics(blades, rng.uniform(0.5, 0.9), 0.55, 6, sideband=0.15)
         duct_K = body(grid, 150, 2500, 5, rng)
         flow_K = _level(grid, duct_K * red(grid, rng.uniform(250, 600), rng.uniform(4, 5.5)), 0.0)
         wash = 1 + orders({blades: rng.uniform(0.15, 0.35), 1: 0.05}, rng)
-        return cls(grid, rng.uniform(18, 28), blades, orders(tones, rng), wash, duct_K, flow_K, Bearing.draw(rng))
+        return cls(grid, rng.uniform(20, 28), blades, orders(tones, rng), wash, duct_K, flow_K, Bearing.draw(rng))
 
     def run(self, duty: Duty, rng: np.random.Generator) -> Run:
         """Sound that grows with speed to the 2.5, turbulence with the load on top."""
@@ -228,11 +228,11 @@ class Pump:
     """A centrifugal pump: vane pass, rotor-slot whine, flow noise, the crackle of recirculation."""
 
     faults: ClassVar[Mapping[str, float]] = {
-        "misalignment": 8.5,
-        "bearing-outer": -3.5,
-        "bearing-inner": -3.5,
-        "leak": 6.5,
-        "loose-part": -4.5,
+        "misalignment": 9.0,
+        "bearing-outer": -3.0,
+        "bearing-inner": -3.0,
+        "leak": 7.0,
+        "loose-part": -4.0,
     }
 
     grid: Grid
@@ -327,9 +327,9 @@ class Valve:
     """A solenoid valve: it strikes open, lets a puff of air through, strikes shut; a humming coil all the while."""
 
     faults: ClassVar[Mapping[str, float]] = {
-        "leak": -4.5,
+        "leak": -5.0,
         "missing-stroke": 0.5,
-        "loose-part": -5.0,
+        "loose-part": -5.5,
     }
 
     grid: Grid
@@ -376,11 +376,11 @@ class Gearbox:
     """A one-stage gearbox: mesh tones with sidebands of both shafts, rolling and churning noise."""
 
     faults: ClassVar[Mapping[str, float]] = {
-        "imbalance": 14.0,
-        "misalignment": 11.0,
-        "bearing-outer": -3.0,
-        "bearing-inner": -3.0,
-        "loose-part": -4.0,
+        "imbalance": 14.5,
+        "misalignment": 11.5,
+        "bearing-outer": -2.5,
+        "bearing-inner": -2.5,
+        "loose-part": -3.5,
     }
 
     grid: Grid
