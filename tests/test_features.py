@@ -272,7 +272,7 @@ def test_an_instruction_set_that_cannot_be_is_refused_with_the_choices(name):
     assert lines[0] == lines[1]
     assert lines[0].startswith("ASD_SIMD: expected auto or one of this CPU's ")
     assert lines[0].endswith(f'scalar, got "{name}"')
-    assert lines[2] == "let asd choose: unset ASD_SIMD"
+    assert lines[2] == "unset ASD_SIMD, and the best one is taken"
 
 
 # --- odd input

@@ -242,7 +242,7 @@ def simd() -> str:
     try:
         return _dsp.simd()
     except ValueError as error:
-        raise UsageError(str(error), "let asd choose: unset ASD_SIMD") from None
+        raise UsageError(str(error), "unset ASD_SIMD, and the best one is taken") from None
 
 
 def mel_centres(spec: FeatureSpec = _DEFAULT) -> NDArray[np.float64]:
