@@ -102,6 +102,9 @@ def existing_folder(path: Path) -> Path:
     path = absolute(path)
     if path.is_dir():
         return path
+    if path.exists() and path.suffix.lower() in AUDIO_SUFFIXES:
+        parent = shlex.quote(str(path.parent))
+        raise DataError(f"{path}: is a file, a folder of recordings is wanted", f"asd data list {parent}")
     if path.exists():
         target = shlex.quote(str(path.with_suffix(".wav")))
         raise DataError(
