@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, TypeAlias
 
 Split: TypeAlias = Literal["development", "evaluation", "not stated"]
@@ -78,15 +79,7 @@ def _pair(cell: str) -> Pair:
     return float(first), float(second) if second != "–" else float("nan")
 
 
-def _row_2020(
-    method: str,
-    split: Split,
-    source: str,
-    cells: str,
-    average: Pair | None,
-    epoch_on_test: bool | None = None,
-) -> Published:
-    return _row(MACHINES_2020, method, split, source, cells, average, epoch_on_test)
+_row_2020 = partial(_row, MACHINES_2020)
 
 
 def _row_2022(method: str, cells: str, average: Pair) -> Published:
