@@ -13,17 +13,21 @@ if TYPE_CHECKING:
     from asd import evaluate as evaluate
     from asd.augment import two_views as two_views
     from asd.config import FeatureSpec as FeatureSpec
+    from asd.corpus import Corpus as Corpus
     from asd.detect.detector import Detector as Detector
     from asd.detect.detector import Score as Score
     from asd.errors import AsdError as AsdError
     from asd.features import logmel as logmel
     from asd.features import read_audio as read_audio
     from asd.features import read_logmel as read_logmel
+    from asd.feed import Feed as Feed
 
 _HOME = {
     "AsdError": "asd.errors",
+    "Corpus": "asd.corpus",
     "Detector": "asd.detect.detector",
     "FeatureSpec": "asd.config",
+    "Feed": "asd.feed",
     "Score": "asd.detect.detector",
     "logmel": "asd.features",
     "read_audio": "asd.features",

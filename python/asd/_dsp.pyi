@@ -1,4 +1,4 @@
-"""What the Rust extension offers. `asd.features` and `asd.augment` are its importers."""
+"""What the Rust extension offers. `asd.features`, `asd.augment`, `asd.corpus` and `asd.feed` are its importers."""
 
 from __future__ import annotations
 
@@ -76,6 +76,55 @@ class Augment:
     def random_resize_crop(
         self, x: NDArray[np.float32], crops: NDArray[np.int64], out: NDArray[np.float32], threads: int
     ) -> None: ...
+
+@final
+class Corpus:
+    def __new__(
+        cls,
+        front: LogMel,
+        paths: Sequence[tuple[_Path, float | None]],
+        clip_samples: int,
+        channel: int | None,
+        allow_upsampling: bool,
+        cache_bytes: int,
+        half: bool,
+    ) -> Corpus: ...
+    def survey(self, first: int, last: int, threads: int) -> list[Found | Failure]: ...
+    def room(self) -> int: ...
+
+@final
+class Found:
+    @property
+    def starts(self) -> list[int]: ...
+    @property
+    def frames(self) -> int: ...
+    @property
+    def health(self) -> Health | None: ...
+    @property
+    def sum(self) -> float: ...
+    @property
+    def squares(self) -> float: ...
+
+@final
+class Feed:
+    def __new__(
+        cls,
+        corpus: Corpus,
+        augment: Augment,
+        windows: Sequence[NDArray[np.int64]],
+        groups: Sequence[NDArray[np.int64]],
+        pattern: Sequence[int],
+        seed: int,
+        position: int,
+        ranks: tuple[int, int],
+        normalise: tuple[float, float, bool],
+        threads: int,
+        buffers: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]],
+    ) -> Feed: ...
+    def take(self) -> tuple[int, int, NDArray[np.int64]]: ...
+    def give(self, index: int) -> None: ...
+    def seek(self, draw: int) -> None: ...
+    def close(self) -> None: ...
 
 @final
 class Recording:

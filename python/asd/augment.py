@@ -97,8 +97,7 @@ def two_views(
             overflows; `out` is then undefined.
     """
     shape = _batch("x", x_BFT).shape
-    centres = _high_bands(mix_band, spec)
-    kernel = _kernel(shape, alpha, bank_size, eps, _raw(mix_domain, mean, std), centres)
+    maker = kernel(shape, alpha, bank_size, mix_domain, mix_band, mean, std, spec, eps)
     bank_KFT = np.empty((0, *shape[1:]), np.float32) if bank_KFT is None else bank_KFT
     if out is None:
         first, second = np.empty(shape, np.float32), np.empty(shape, np.float32)
@@ -106,7 +105,7 @@ def two_views(
         first, second = out
     else:
         raise ValueError(f"out: expected two arrays, got {len(out)}")
-    kernel.two_views(x_BFT, bank_KFT, first, second, seed, position, post_normalise, _threads(threads))
+    maker.two_views(x_BFT, bank_KFT, first, second, seed, position, post_normalise, features.threads_or_all(threads))
     return first, second
 
 
@@ -139,8 +138,8 @@ def log_mixup_exp(
     except (TypeError, ValueError):
         raise ValueError(f"lam: expected a number, or what broadcasts to {x.shape[:-1]}") from None
     out = np.empty_like(x) if out is None else out
-    kernel = _kernel(x_BFT.shape, ALPHA, BANK_SIZE, eps, _raw(mix_domain, mean, std), None)
-    kernel.log_mixup_exp(x_BFT, z_BFT, np.ascontiguousarray(lam_BF), _batch("out", out), _threads(threads))
+    mixer = _kernel(x_BFT.shape, ALPHA, BANK_SIZE, eps, _raw(mix_domain, mean, std), None)
+    mixer.log_mixup_exp(x_BFT, z_BFT, np.ascontiguousarray(lam_BF), _batch("out", out), features.threads_or_all(threads))
     return out
 
 
@@ -173,8 +172,8 @@ def random_resize_crop(
     named = {"top": top, "left": left, "height": height, "width": width}
     crops_B4 = np.stack([_whole_numbers(name, value, clips) for name, value in named.items()], axis=1)
     out = np.empty_like(x) if out is None else out
-    kernel = _kernel(x_BFT.shape, ALPHA, BANK_SIZE, EPS, None, None)
-    kernel.random_resize_crop(x_BFT, crops_B4, _batch("out", out), _threads(threads))
+    cropper = _kernel(x_BFT.shape, ALPHA, BANK_SIZE, EPS, None, None)
+    cropper.random_resize_crop(x_BFT, crops_B4, _batch("out", out), features.threads_or_all(threads))
     return out
 
 
@@ -199,10 +198,26 @@ def draws(
     """
     bands, frames = shape
     features.simd()  # whose error has a way out
-    kernel = _dsp.Augment(bands, frames, alpha, bank_size, EPS, None, None)
-    back_BV, lam_BV, crop_BV4 = kernel.draws(seed, position, clips, position if history is None else history)
+    drawer = _dsp.Augment(bands, frames, alpha, bank_size, EPS, None, None)
+    back_BV, lam_BV, crop_BV4 = drawer.draws(seed, position, clips, position if history is None else history)
     top_BV, left_BV, height_BV, width_BV = np.ascontiguousarray(np.moveaxis(crop_BV4, -1, 0))
     return Draws(back_BV, lam_BV, top_BV, left_BV, height_BV, width_BV)
+
+
+def kernel(
+    shape_BFT: tuple[int, ...],
+    alpha: float,
+    bank_size: int,
+    mix_domain: MixDomain,
+    mix_band: MixBand,
+    mean: float | None,
+    std: float | None,
+    spec: FeatureSpec,
+    eps: float,
+) -> _dsp.Augment:
+    """Return the maker of views of log-mels of this shape; arguments as of `two_views`."""
+    centres_F = _high_bands(mix_band, spec)
+    return _kernel(shape_BFT, alpha, bank_size, eps, _raw(mix_domain, mean, std), centres_F)
 
 
 def _kernel(
@@ -249,7 +264,3 @@ def _whole_numbers(name: str, values: ArrayLike, clips: int) -> NDArray[np.int64
     if numbers.dtype.kind not in "iu" or numbers.shape not in ((), (clips,)):
         raise ValueError(f"{name}: expected a whole number, or {clips} of them, got {values!r}")
     return np.broadcast_to(numbers.astype(np.int64), (clips,))
-
-
-def _threads(threads: int | None) -> int:
-    return features.available_threads() if threads is None else threads

@@ -130,15 +130,24 @@ def logmel(
         ValueError: an argument of another type, shape or layout, N not above n_fft / 2, or NaN or infinite
             samples; `out` is then undefined.
     """
-    kernel = _kernel(spec)
+    front = kernel(spec)
     if not isinstance(waves_BN, np.ndarray) or waves_BN.ndim != 2:
         got = f"shape {waves_BN.shape}" if isinstance(waves_BN, np.ndarray) else type(waves_BN).__name__
         raise ValueError(f"waves: expected float32 or int16 of shape (B, N), got {got}")
     if out is None:
         clips, samples = waves_BN.shape
-        out = np.empty((clips, spec.n_mels, kernel.frames(samples)), np.float32)
-    kernel.batch(waves_BN, out, _threads(threads))
+        out = np.empty((clips, spec.n_mels, front.frames(samples)), np.float32)
+    front.batch(waves_BN, out, threads_or_all(threads))
     return out
+
+
+def pre_normalise(
+    logmel: NDArray[np.float32], mean: float, std: float, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """Return (logmel - mean) · (1 / std) in float32, of any shape: what encoders and augmentation take."""
+    factor = np.float32(1) / np.float32(std)
+    out = np.subtract(logmel, np.float32(mean), out=out)
+    return np.multiply(out, factor, out=out)
 
 
 def read_logmel(path: str | Path, spec: FeatureSpec = _DEFAULT) -> NDArray[np.float32]:
@@ -178,15 +187,15 @@ def read_recordings(
         paths: WAV, FLAC, or ready log-mels (``.npy``).
         threads: 1 to 1024; None takes all that this process may use.
     """
-    kernel, width = _kernel(spec), _threads(threads)
+    front, width = kernel(spec), threads_or_all(threads)
     channel = None if spec.channel == "mix" else spec.channel
     for chunk in _chunks(map(Path, paths)):
-        audio = [path for path in chunk if not _is_ready(path)]
+        audio = [path for path in chunk if not ready.is_ready(path)]
         results = iter(
-            kernel.read([os.fspath(p) for p in audio], spec.clip_samples, channel, spec.allow_upsampling, width)
+            front.read([os.fspath(p) for p in audio], spec.clip_samples, channel, spec.allow_upsampling, width)
         )
         for path in chunk:
-            yield _ready(path, spec) if _is_ready(path) else _recording(path, next(results))
+            yield _ready(path, spec) if ready.is_ready(path) else _recording(path, next(results))
 
 
 def scan(
@@ -199,12 +208,12 @@ def scan(
         channel: whose level and clipping are measured, or ``"mix"`` for the mean of all.
         threads: 1 to 1024; None takes all that this process may use.
     """
-    index, width = (None if channel == "mix" else channel), _threads(threads)
+    index, width = (None if channel == "mix" else channel), threads_or_all(threads)
     for chunk in _chunks(map(Path, paths)):
-        audio = [path for path in chunk if not _is_ready(path)]
+        audio = [path for path in chunk if not ready.is_ready(path)]
         results = iter(_dsp.scan([os.fspath(p) for p in audio], index, width))
         for path in chunk:
-            if _is_ready(path):
+            if ready.is_ready(path):
                 recording = _ready(path, None)
                 yield path, recording if isinstance(recording, Unreadable) else recording.health
             else:
@@ -223,7 +232,7 @@ def resample(wave_N: NDArray[np.float32], rate_in: int, rate_out: int) -> NDArra
 
 def filterbank(spec: FeatureSpec = _DEFAULT) -> NDArray[np.float64]:
     """Return the mel filters, (F, n_fft // 2 + 1)."""
-    return _kernel(spec).filterbank()
+    return kernel(spec).filterbank()
 
 
 def available_threads() -> int:
@@ -247,10 +256,11 @@ def simd() -> str:
 
 def mel_centres(spec: FeatureSpec = _DEFAULT) -> NDArray[np.float64]:
     """Return the centre of every mel band in Hz, (F,): where its triangle peaks."""
-    return _kernel(spec).centres()
+    return kernel(spec).centres()
 
 
-def _kernel(spec: FeatureSpec) -> _dsp.LogMel:
+def kernel(spec: FeatureSpec) -> _dsp.LogMel:
+    """Return the front end of `spec`, built once."""
     return _built(
         spec.sample_rate,
         spec.n_fft,
@@ -269,12 +279,9 @@ def _built(*recipe: Any) -> _dsp.LogMel:
     return _dsp.LogMel(*recipe)
 
 
-def _threads(threads: int | None) -> int:
+def threads_or_all(threads: int | None) -> int:
+    """Return `threads`, or for None all that this process may use."""
     return _dsp.available_threads() if threads is None else threads
-
-
-def _is_ready(path: Path) -> bool:
-    return path.suffix.lower() == ".npy"
 
 
 def _chunks(paths: Iterable[Path]) -> Iterator[Sequence[Path]]:

@@ -27,6 +27,23 @@ _CHECKED = ("sample_rate", "n_fft", "hop_length", "n_mels", "mel_scale", "f_min"
 _REQUIRED = ("unit", *_CHECKED[:5])
 
 
+def is_ready(path: Path) -> bool:
+    """Return whether the file at `path` is taken for a ready log-mel."""
+    return path.suffix.lower() == ".npy"
+
+
+def ln_per_unit(path: Path, spec: FeatureSpec) -> float:
+    """Return what the values of the log-mel at `path` are multiplied by to be natural logarithms.
+
+    Raises:
+        DataError: no recipe, or one that contradicts `spec`.
+    """
+    recipe_file = _find_recipe(path)
+    recipe = _read_recipe(recipe_file, path)
+    _agree(path, recipe_file, recipe, spec)
+    return _LN_PER_UNIT[recipe["unit"]]
+
+
 def read(path: Path, spec: FeatureSpec | None) -> NDArray[np.float32]:
     """Return the log-mel at `path`, float32 (F, T), natural logarithm, at its stored T.
 

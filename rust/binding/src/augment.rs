@@ -15,7 +15,7 @@ type Draws<'py> = (Bound<'py, PyArray2<i64>>, Bound<'py, PyArray2<f32>>, Bound<'
 
 /// A maker of views of log-mels of one shape.
 #[pyclass(frozen, module = "asd._dsp")]
-pub struct Augment(augment::Augment);
+pub struct Augment(pub augment::Augment);
 
 #[pymethods]
 impl Augment {
@@ -166,9 +166,15 @@ impl Augment {
 }
 
 impl Augment {
-    fn size(&self) -> [usize; 2] {
+    /// F and T.
+    pub fn size(&self) -> [usize; 2] {
         let Shape { bands, frames } = self.0.shape();
         [bands, frames]
+    }
+
+    /// F · T.
+    pub fn values(&self) -> usize {
+        self.0.shape().values()
     }
 }
 

@@ -17,7 +17,7 @@ pyo3::create_exception!(
     asd._dsp,
     DspError,
     PyException,
-    "A file cannot be read: args are (reason, hint); the reason does not name the file."
+    "A file cannot be read: args are (reason, hint), and in a feed also the path; the reason does not name the file."
 );
 
 /// What a recording is like, before resampling, on the channel that is read.
@@ -77,9 +77,9 @@ impl Recording {
 #[pyclass(frozen, get_all, module = "asd._dsp")]
 pub struct Failure {
     /// What is wrong, without the path.
-    reason: String,
+    pub reason: String,
     /// What to do about it.
-    hint: String,
+    pub hint: String,
 }
 
 impl Failure {

@@ -5,6 +5,7 @@
 
 mod arrays;
 mod augment;
+mod feed;
 mod files;
 mod logmel;
 mod run;
@@ -15,6 +16,8 @@ use pyo3::prelude::*;
 mod _dsp {
     #[pymodule_export]
     use crate::augment::Augment;
+    #[pymodule_export]
+    use crate::feed::{Corpus, Feed, Found};
     #[pymodule_export]
     use crate::files::{DspError, Failure, Health, Recording, read_audio, resample, scan};
     #[pymodule_export]

@@ -8,6 +8,7 @@ use numpy::ndarray::Array2;
 use numpy::{IntoPyArray, PyArray1, PyArray2};
 use pyo3::prelude::*;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::arrays::{Waves, output};
 use crate::files::{Failure, Recording};
@@ -15,7 +16,7 @@ use crate::run::{count, exception, isa, without_gil};
 
 /// A log-mel front end: window, transform and filters, ready to run.
 #[pyclass(frozen, module = "asd._dsp")]
-pub struct LogMel(logmel::LogMel);
+pub struct LogMel(pub Arc<logmel::LogMel>);
 
 #[pymethods]
 impl LogMel {
@@ -41,7 +42,7 @@ impl LogMel {
             mel_scale: MelScale::parse(mel_scale).map_err(exception)?,
             eps,
         };
-        logmel::LogMel::with_isa(spec, isa()?).map(Self).map_err(exception)
+        logmel::LogMel::with_isa(spec, isa()?).map(|front| Self(Arc::new(front))).map_err(exception)
     }
 
     /// Frames T of a wave: 1 + samples // hop_length. ValueError up to n_fft / 2 samples.

@@ -8,6 +8,8 @@ use asd_dsp::simd::Isa;
 use pyo3::exceptions::{PyKeyboardInterrupt, PyValueError};
 use pyo3::prelude::*;
 
+use crate::files::{DspError, Failure};
+
 /// Threads that may run at once: CPU affinity and the cgroup's quota, at least 1.
 #[pyfunction]
 pub fn available_threads() -> usize {
@@ -55,10 +57,14 @@ pub fn without_gil<T: Send>(
     }
 }
 
-/// What Python sees of an error that no file is to blame for.
+/// What Python sees of an error: of one that a file is to blame for, DspError (reason, hint, path).
 pub fn exception(error: Error) -> PyErr {
     match error {
         Error::Interrupted => PyKeyboardInterrupt::new_err(()),
+        Error::File { path, error } => {
+            let Failure { reason, hint } = Failure::new(&error, &path);
+            DspError::new_err((reason, hint, path))
+        }
         other => PyValueError::new_err(other.to_string()),
     }
 }

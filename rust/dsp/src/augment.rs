@@ -67,7 +67,8 @@ pub struct Augment {
 #[derive(Default)]
 pub struct Scratch {
     energies: Vec<f32>,
-    work: Work,
+    /// Of views.
+    pub(crate) work: Work,
 }
 
 /// A clip that is about to be viewed. Both are (F, T).
@@ -147,6 +148,12 @@ impl Augment {
             Some((_, message)) => Err(Error::Argument((*message).to_owned())),
             None => Ok(Self { isa, shape, recipe }),
         }
+    }
+
+    /// How many clips before can be partners.
+    #[must_use]
+    pub fn bank_size(&self) -> u32 {
+        self.recipe.bank_size
     }
 
     /// Size of the log-mels.
@@ -274,20 +281,37 @@ impl Augment {
         });
         let job =
             |pair: Pair<'_>, scratch: &mut pool::Scratch| self.views_of(batch, pair, &mut scratch.augment);
-        run(jobs, threads, job, go_on)?;
+        pool::run_short(jobs, threads, job, go_on)?;
         if !post_normalise || clips == 0 {
             return Ok(());
         }
-        let (mean, factor) = self.normalisation(&moments);
+        self.post_normalise(&moments, [first, second], threads, go_on)
+    }
+
+    /// Brings all views, whose `moments` are known, together to mean 0 and (unbiased) deviation 1.
+    pub(crate) fn post_normalise(
+        &self,
+        moments: &[[Moments; VIEWS]],
+        [first, second]: [&mut [f32]; VIEWS],
+        threads: usize,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<()> {
+        let values = self.shape.values();
+        let (mean, factor) = self.normalisation(moments);
         // Backwards: the views written last are the likeliest to be still in a cache.
         let views = second.chunks_exact_mut(values).rev().zip(first.chunks_exact_mut(values).rev());
         let job = |(first, second): (&mut [f32], &mut [f32]), _: &mut pool::Scratch| {
             for values in [first, second] {
-                lanes::run(self.isa, Normalise { values, mean, factor });
+                self.normalise(values, mean, factor);
             }
             Ok(())
         };
-        run(views, threads, job, go_on)
+        pool::run_short(views, threads, job, go_on)
+    }
+
+    /// (y − mean) · factor, in place.
+    pub(crate) fn normalise(&self, values: &mut [f32], mean: f32, factor: f32) {
+        lanes::run(self.isa, Normalise { values, mean, factor });
     }
 
     /// Both views of one clip of the batch.
@@ -376,7 +400,7 @@ impl Augment {
             }
             Ok(())
         };
-        run(jobs, threads, job, go_on)
+        pool::run_short(jobs, threads, job, go_on)
     }
 
     /// The crops of clips x, (B, F, T), one each, resized to (F, T), to `out`.
@@ -408,21 +432,7 @@ impl Augment {
             self.view(Clip { logmel: x, energies: x }, None, crop, &[], out, &mut scratch.augment.work);
             Ok(())
         };
-        run(jobs, threads, job, go_on)
-    }
-}
-
-/// On the pool, or here where one thread is enough.
-fn run<I, T, J>(jobs: I, threads: usize, job: J, go_on: &mut dyn FnMut() -> bool) -> Result<()>
-where
-    I: ExactSizeIterator<Item = T> + Send,
-    T: Send,
-    J: Fn(T, &mut pool::Scratch) -> Result<()> + Sync,
-{
-    if threads.min(jobs.len()) <= 1 {
-        pool::run_here(jobs, job, go_on)
-    } else {
-        pool::run(jobs, threads, job, go_on)
+        pool::run_short(jobs, threads, job, go_on)
     }
 }
 

@@ -1,7 +1,7 @@
 //! One error for the whole crate: what is wrong ([`std::fmt::Display`], one line without the path) and what to
 //! do about it ([`Error::hint`], a line that names the file and, where one exists, the command that helps).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -45,6 +45,14 @@ pub enum Error {
         /// The row of the batch.
         row: usize,
     },
+    /// Another error, of one file among many.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: Box<Error>,
+    },
     /// The caller asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -74,6 +82,8 @@ pub enum Remedy {
     AllowUpsampling,
     /// The recording has this many channels, counted from 0.
     ChooseChannel(usize),
+    /// The file is not what it was when the set was looked at.
+    StartAgain,
 }
 
 impl Error {
@@ -89,6 +99,23 @@ impl Error {
         Self::Content { reason: reason.into(), remedy }
     }
 
+    /// This error as that of the file at `path`.
+    pub(crate) fn of_file(self, path: &Path) -> Self {
+        match self {
+            Self::Interrupted => Self::Interrupted,
+            error => Self::File { path: path.to_path_buf(), error: Box::new(error) },
+        }
+    }
+
+    /// What a kernel says of samples, as an error of the recording that they come from.
+    pub(crate) fn of_recording(self) -> Self {
+        match self {
+            Self::NonFinite { .. } => Self::content("holds NaN or infinite samples", Remedy::LeaveOut),
+            Self::Argument(reason) => Self::content(reason, Remedy::LeaveOut),
+            other => other,
+        }
+    }
+
     /// What to do about it, for the file at `path`; empty where the file is not to blame.
     #[must_use]
     pub fn hint(&self, path: &Path) -> String {
@@ -97,6 +124,7 @@ impl Error {
                 remedy.in_words(path)
             }
             Self::Header(_) => Remedy::CopyAgain.in_words(path),
+            Self::File { path, error } => error.hint(path),
             Self::Argument(_) | Self::NonFinite { .. } | Self::Interrupted => String::new(),
         }
     }
@@ -121,6 +149,7 @@ impl Remedy {
             Self::AllowUpsampling => {
                 "read it all the same, without its missing upper band: --allow-upsampling".to_owned()
             }
+            Self::StartAgain => "start again, while nothing writes to the recordings".to_owned(),
             Self::ChooseChannel(channels) => match channels {
                 1 => "take the only one: channel 0".to_owned(),
                 _ => format!("take one of 0 to {}, or their mean", channels - 1),

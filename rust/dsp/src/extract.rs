@@ -61,27 +61,24 @@ fn read_one(
     let mut out = vec![0.0; windows.starts.len() * per_window];
     for (window, out) in windows.iter().zip(out.chunks_exact_mut(per_window)) {
         pool::check()?;
-        logmel.compute(window, &mut scratch.logmel, out).map_err(|error| match error {
-            Error::NonFinite { .. } => Error::content("holds NaN or infinite samples", Remedy::LeaveOut),
-            Error::Argument(reason) => Error::content(reason, Remedy::LeaveOut),
-            other => other,
-        })?;
+        logmel.compute(window, &mut scratch.logmel, out).map_err(Error::of_recording)?;
     }
     let seconds = |&start: &usize| start as f64 / f64::from(options.sample_rate);
     Ok(Extract { logmel: out, frames, starts: windows.starts.iter().map(seconds).collect(), health })
 }
 
-fn each<R: Send>(
-    paths: &[PathBuf],
+/// `one` for every item, in order, where what one file does wrong is its own result.
+pub(crate) fn each<P: Sync, R: Send>(
+    items: &[P],
     threads: usize,
     go_on: &mut dyn FnMut() -> bool,
-    one: impl Fn(&PathBuf, &mut pool::Scratch) -> Result<R> + Sync,
+    one: impl Fn(&P, &mut pool::Scratch) -> Result<R> + Sync,
 ) -> Result<Vec<Result<R>>> {
-    let mut results: Vec<Option<Result<R>>> = paths.iter().map(|_| None).collect();
-    let job = |(path, slot): (&PathBuf, &mut Option<Result<R>>), scratch: &mut pool::Scratch| {
+    let mut results: Vec<Option<Result<R>>> = items.iter().map(|_| None).collect();
+    let job = |(item, slot): (&P, &mut Option<Result<R>>), scratch: &mut pool::Scratch| {
         pool::check()?;
         // Decoders read what strangers wrote: a bug that one file wakes must not take the others along.
-        let result = catch_unwind(AssertUnwindSafe(|| one(path, scratch))).unwrap_or_else(|_| {
+        let result = catch_unwind(AssertUnwindSafe(|| one(item, scratch))).unwrap_or_else(|_| {
             Err(Error::format("broke the decoder, which is a bug of it", Remedy::Convert))
         });
         match result {
@@ -92,6 +89,6 @@ fn each<R: Send>(
             }
         }
     };
-    pool::run(paths.iter().zip(results.iter_mut()), threads, job, go_on)?;
+    pool::run(items.iter().zip(results.iter_mut()), threads, job, go_on)?;
     Ok(results.into_iter().map(|slot| slot.unwrap_or(Err(Error::Interrupted))).collect())
 }

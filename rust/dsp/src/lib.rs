@@ -4,15 +4,19 @@
 
 pub mod audio;
 pub mod augment;
+pub mod corpus;
 pub mod digest;
 pub mod error;
 pub mod extract;
+pub mod feed;
 pub mod fft;
 pub mod flac;
 pub mod lanes;
 pub mod logmel;
 pub mod mel;
+pub mod order;
 pub mod pool;
+pub mod prefetch;
 pub mod recording;
 pub mod resample;
 pub mod rng;

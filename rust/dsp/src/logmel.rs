@@ -166,11 +166,8 @@ impl LogMel {
                 other => other,
             })
         };
-        if threads.min(rows) <= 1 || rows * frames < WORTH_THREADS {
-            pool::run_here(jobs, job, go_on)
-        } else {
-            pool::run(jobs, threads, job, go_on)
-        }
+        let threads = if rows * frames < WORTH_THREADS { 1 } else { threads };
+        pool::run_short(jobs, threads, job, go_on)
     }
 
     /// Frames `first .. first + count`, one a lane, reflected at the ends of the wave; other lanes repeat the last.

@@ -1,21 +1,22 @@
-//! The threads of the crate: one pool a process, and nothing else starts any.
+//! The threads of the crate: one pool a process and a [`Background`] for each feed; nothing else starts any.
 //!
-//! The calling thread never works; it waits and asks `go_on` every [`POLL`], so that Ctrl-C is seen while the
-//! workers run. Items are claimed in order, one at a time, and each is computed by one thread alone: results do
-//! not depend on the number of threads.
+//! Items are claimed in order, one at a time, and each is computed by one thread alone: results do not depend on the
+//! number of threads. `go_on` is asked every [`POLL`] on the calling thread, so that Ctrl-C is seen meanwhile.
 //!
 //! A forked child inherits the memory of the pool but none of its threads. The pool remembers the process that
 //! made it; a child lets go of it without touching it, and makes its own on first use.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::iter::Enumerate;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::{Error, Result};
-use crate::{augment, logmel};
+use crate::{augment, corpus, feed, logmel};
 
 /// How often the calling thread asks whether to go on.
 pub const POLL: Duration = Duration::from_millis(50);
@@ -27,6 +28,10 @@ pub struct Scratch {
     pub logmel: logmel::Scratch,
     /// For views.
     pub augment: augment::Scratch,
+    /// For the log-mels of a training set.
+    pub corpus: corpus::Scratch,
+    /// For the clips of a feed.
+    pub feed: feed::Scratch,
 }
 
 thread_local! {
@@ -50,7 +55,7 @@ pub fn available_threads() -> usize {
     *THREADS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// Runs `job` on every item, on `threads` threads of the pool.
+/// Runs `job`, which may take long, on every item, on `threads` threads of the pool; the calling thread waits.
 ///
 /// Returns the error of the first item that failed, in the order of the items, whatever the threads did; after
 /// a failure no further item is started. [`Error::Interrupted`] when `go_on` said `false`.
@@ -64,46 +69,82 @@ where
     if workers == 0 {
         return Ok(());
     }
-    let work = Work {
-        items: Mutex::new(items.enumerate()),
-        failure: Mutex::new(None),
-        stop: Arc::default(),
-        closed: AtomicBool::new(false),
-        running: Mutex::new(workers),
-        idle: Condvar::new(),
-    };
+    let work = Work::new(items, workers);
     pool(workers)?.in_place_scope(|scope| {
         for _ in 0..workers {
-            scope.spawn(|_| work.drain(&job));
+            scope.spawn(|_| work.drain(&job, &mut || true));
         }
         work.wait(go_on);
     });
-    if work.stop.load(Ordering::Relaxed) {
-        return Err(Error::Interrupted);
-    }
-    match work.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some((_, error)) => Err(error),
-        None => Ok(()),
-    }
+    work.result()
 }
 
-/// Runs short jobs one after the other on the calling thread, asking `go_on` between them.
-pub fn run_here<I, T, J>(items: I, job: J, go_on: &mut dyn FnMut() -> bool) -> Result<()>
+/// The same for jobs that are short: the calling thread works too, and asks `go_on` between two items. So a call
+/// wakes one thread less, and none for `threads` = 1.
+pub fn run_short<I, T, J>(items: I, threads: usize, job: J, go_on: &mut dyn FnMut() -> bool) -> Result<()>
 where
-    I: Iterator<Item = T>,
-    J: Fn(T, &mut Scratch) -> Result<()>,
+    I: ExactSizeIterator<Item = T> + Send,
+    T: Send,
+    J: Fn(T, &mut Scratch) -> Result<()> + Sync,
 {
-    let mut asked = Instant::now();
-    for item in items {
-        with_scratch(|scratch| job(item, scratch))?;
-        if asked.elapsed() >= POLL {
-            if !go_on() {
-                return Err(Error::Interrupted);
+    let workers = threads.min(items.len());
+    if workers == 0 {
+        return Ok(());
+    }
+    let work = Work::new(items, workers);
+    if workers == 1 {
+        work.drain(&job, go_on);
+    } else {
+        pool(workers - 1)?.in_place_scope(|scope| {
+            for _ in 1..workers {
+                scope.spawn(|_| work.drain(&job, &mut || true));
             }
-            asked = Instant::now();
+            work.drain(&job, go_on);
+            work.wait(go_on);
+        });
+    }
+    work.result()
+}
+
+/// A thread of its own that works until it is dropped. Its work looks at [`check`] now and then, and every [`run`]
+/// and [`run_short`] that it starts ends with it.
+pub struct Background {
+    stop: Arc<AtomicBool>,
+    process: u32,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Background {
+    /// Starts `work`.
+    pub fn start(name: &str, work: impl FnOnce() + Send + 'static) -> Result<Self> {
+        let stop = Arc::<AtomicBool>::default();
+        let flag = Arc::clone(&stop);
+        let thread = Builder::new().name(name.to_owned()).spawn(move || {
+            STOP.set(Some(flag));
+            work();
+        });
+        let thread = thread.map_err(|e| Error::Argument(format!("threads: cannot start one: {e}")))?;
+        Ok(Self { stop, process: std::process::id(), thread: Some(thread) })
+    }
+
+    /// Whether this is a forked child, where the thread does not run.
+    pub fn is_lost(&self) -> bool {
+        self.process != std::process::id()
+    }
+
+    /// Ends what the thread has under way (`true`), or lets it go on with the next (`false`).
+    pub fn halt(&self, stop: bool) {
+        self.stop.store(stop, Ordering::Relaxed);
+    }
+
+    /// Waits for the thread to end, which it has been told to do.
+    pub fn join(&mut self) {
+        if let Some(thread) = self.thread.take()
+            && !self.is_lost()
+        {
+            let _panicked = thread.join();
         }
     }
-    Ok(())
 }
 
 /// What the workers of one call share.
@@ -116,21 +157,53 @@ struct Work<I> {
     idle: Condvar,
 }
 
-impl<I> Work<I> {
-    fn drain<T>(&self, job: &(impl Fn(T, &mut Scratch) -> Result<()> + Sync))
-    where
-        I: Iterator<Item = (usize, T)>,
-    {
-        STOP.set(Some(Arc::clone(&self.stop)));
-        let _done = Done(self);
+impl<T, I: Iterator<Item = T>> Work<Enumerate<I>> {
+    /// Work of a [`Background`] ends with it.
+    fn new(items: I, workers: usize) -> Self {
+        Self {
+            items: Mutex::new(items.enumerate()),
+            failure: Mutex::new(None),
+            stop: STOP.with_borrow(Option::clone).unwrap_or_default(),
+            closed: AtomicBool::new(false),
+            running: Mutex::new(workers),
+            idle: Condvar::new(),
+        }
+    }
+
+    /// Works on items until there are none, one failed, or `go_on` said `false`.
+    fn drain(&self, job: &(impl Fn(T, &mut Scratch) -> Result<()> + Sync), go_on: &mut dyn FnMut() -> bool) {
+        let _done = Done { work: self, before: STOP.replace(Some(Arc::clone(&self.stop))) };
+        let mut asked = Instant::now();
         with_scratch(|scratch| {
-            while !self.closed.load(Ordering::Relaxed) {
+            while !self.closed.load(Ordering::Relaxed) && !self.stop.load(Ordering::Relaxed) {
                 let Some((index, item)) = lock(&self.items).next() else { return };
                 if let Err(error) = job(item, scratch) {
                     self.fail(index, error);
                 }
+                if asked.elapsed() >= POLL {
+                    self.ask(go_on);
+                    asked = Instant::now();
+                }
             }
         });
+    }
+}
+
+impl<I> Work<I> {
+    fn ask(&self, go_on: &mut dyn FnMut() -> bool) {
+        if !go_on() {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn result(self) -> Result<()> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        match self.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some((_, error)) => Err(error),
+            None => Ok(()),
+        }
     }
 
     /// Items are claimed in order, so every item before `index` is done or being done: the smallest index wins.
@@ -150,10 +223,7 @@ impl<I> Work<I> {
             running = self.idle.wait_timeout(running, left).unwrap_or_else(PoisonError::into_inner).0;
             if *running > 0 && asked.elapsed() >= POLL {
                 drop(running);
-                if !go_on() {
-                    self.stop.store(true, Ordering::Relaxed);
-                    self.closed.store(true, Ordering::Relaxed);
-                }
+                self.ask(go_on);
                 asked = Instant::now();
                 running = lock(&self.running);
             }
@@ -162,16 +232,20 @@ impl<I> Work<I> {
 }
 
 /// Counts a worker off when it ends; also when its job panics, and then no further item is started.
-struct Done<'a, I>(&'a Work<I>);
+struct Done<'a, I> {
+    work: &'a Work<I>,
+    /// The stop flag that the thread had before.
+    before: Option<Arc<AtomicBool>>,
+}
 
 impl<I> Drop for Done<'_, I> {
     fn drop(&mut self) {
-        STOP.set(None);
+        STOP.set(self.before.take());
         if std::thread::panicking() {
-            self.0.closed.store(true, Ordering::Relaxed);
+            self.work.closed.store(true, Ordering::Relaxed);
         }
-        *lock(&self.0.running) -= 1;
-        self.0.idle.notify_all();
+        *lock(&self.work.running) -= 1;
+        self.work.idle.notify_all();
     }
 }
 

@@ -237,6 +237,47 @@ impl Level {
     }
 }
 
+/// SHIM
+#[derive(Clone, Copy)]
+pub enum Wave<'a> {
+    /// f
+    Float(&'a [f32]),
+    /// i
+    Int(&'a [i16]),
+}
+/// SHIM
+#[derive(Default)]
+pub struct Buffers { f: Vec<f32> }
+/// SHIM
+pub struct Whole<'a> {
+    /// w
+    pub wave: Wave<'a>,
+    /// s
+    pub starts: Vec<usize>,
+    /// c
+    pub clip: usize,
+}
+impl<'a> Whole<'a> {
+    /// w
+    pub fn window(&self, index: usize) -> Wave<'a> {
+        let range = self.starts[index]..self.starts[index] + self.clip;
+        match self.wave {
+            Wave::Float(wave) => Wave::Float(&wave[range]),
+            Wave::Int(wave) => Wave::Int(&wave[range]),
+        }
+    }
+}
+/// SHIM
+pub fn whole<'b>(path: &Path, options: &ReadOptions, buffers: &'b mut Buffers) -> Result<Whole<'b>> {
+    let (w, _) = read(path, options)?;
+    buffers.f = w.samples;
+    Ok(Whole { wave: Wave::Float(&buffers.f), starts: w.starts, clip: w.clip })
+}
+/// SHIM
+pub fn stretch<'b>(_: &Path, _: &ReadOptions, _: usize, _: &'b mut Buffers) -> Result<Option<Wave<'b>>> {
+    Ok(None)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,6 +12,8 @@ pub enum Purpose {
     Mix = 0,
     /// Size and place of the Random Resize Crop.
     Crop = 1,
+    /// The order of the clips of an epoch, which is the position; the group is the view.
+    Order = 2,
 }
 
 /// The random numbers of one (seed, position, view, purpose), one after the other.

@@ -78,7 +78,7 @@ fn the_caller_can_stop_a_call_between_items_and_inside_of_them() {
         Ok(())
     };
     assert_eq!(pool::run(0..100_000, 2, between, &mut || false), Err(Error::Interrupted));
-    assert_eq!(pool::run_here(0..100_000, between, &mut || false), Err(Error::Interrupted));
+    assert_eq!(pool::run_short(0..100_000, 1, between, &mut || false), Err(Error::Interrupted));
     assert!(began.elapsed() < Duration::from_secs(5));
     assert_eq!(pool::check(), Ok(()));
     assert_eq!(pool::run(0..2, 2, |_, _| pool::check(), &mut always()), Ok(()));
