@@ -139,7 +139,9 @@ def log_mixup_exp(
         raise ValueError(f"lam: expected a number, or what broadcasts to {x.shape[:-1]}") from None
     out = np.empty_like(x) if out is None else out
     mixer = _kernel(x_BFT.shape, ALPHA, BANK_SIZE, eps, _raw(mix_domain, mean, std), None)
-    mixer.log_mixup_exp(x_BFT, z_BFT, np.ascontiguousarray(lam_BF), _batch("out", out), features.threads_or_all(threads))
+    mixer.log_mixup_exp(
+        x_BFT, z_BFT, np.ascontiguousarray(lam_BF), _batch("out", out), features.threads_or_all(threads)
+    )
     return out
 
 

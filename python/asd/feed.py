@@ -202,7 +202,9 @@ def _groups(
     shares = dict.fromkeys(windows, 1) if shares is None else shares
     for label, share in shares.items():
         if label not in windows:
-            raise UsageError(f"shares: no recording has the label {label!r}", f"There are: {', '.join(map(str, windows))}")
+            raise UsageError(
+                f"shares: no recording has the label {label!r}", f"There are: {', '.join(map(str, windows))}"
+            )
         if share < 1:
             raise UsageError(f"shares: {label!r} has {share}, expected 1 or more", "Leave it out instead.")
     places = {label: place for place, label in enumerate(shares)}
@@ -219,5 +221,7 @@ def _buffers(buffers: Sequence[Any] | None, shape: tuple[int, int, int], prefetc
         raise ValueError(f"buffers: expected two or more, got {len(arrays)}")
     for i, array in enumerate(arrays):
         if array.dtype != np.float32 or array.shape != (2, *shape):
-            raise ValueError(f"buffers[{i}]: expected float32 of shape {(2, *shape)}, got {array.dtype} of {array.shape}")
+            raise ValueError(
+                f"buffers[{i}]: expected float32 of shape {(2, *shape)}, got {array.dtype} of {array.shape}"
+            )
     return arrays

@@ -267,7 +267,8 @@ impl Feed {
             view.and_then(|view| view.partner).map(|(window, lambda)| (self.ring.energies(window), lambda))
         };
         for (i, out) in out.into_iter().enumerate() {
-            let mix = energies(row.views.get(i)).map(|(partner, lambda)| (Partner::Energies(partner), lambda));
+            let mix =
+                energies(row.views.get(i)).map(|(partner, lambda)| (Partner::Energies(partner), lambda));
             let own = if mix.is_some() { self.ring.energies(row.window) } else { &logmel };
             let clip = Clip { logmel: &logmel, energies: own };
             let ahead = energies(row.views.get(i + 1)).map_or(&[][..], |(partner, _)| partner);
@@ -330,6 +331,147 @@ impl Ring {
     fn put(&mut self, window: u32, energies: Vec<f32>) {
         if let Some((_, place)) = self.clips.get_mut(&window) {
             *place = energies;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::augment::Recipe;
+    use crate::corpus::Keep;
+    use crate::logmel::{LogMel, Spec};
+    use crate::mel::MelScale;
+    use crate::recording::ReadOptions;
+    use crate::simd::Isa;
+    use crate::view::{Domain, Shape};
+
+    const BANK: u32 = 20;
+
+    /// A feed of `files` recordings of `windows` windows each, none of which is there.
+    fn feed(files: u32, windows: u32) -> Feed {
+        let spec = Spec {
+            sample_rate: 16_000,
+            n_fft: 1024,
+            hop_length: 512,
+            n_mels: 8,
+            f_min: 0.0,
+            f_max: 8_000.0,
+            mel_scale: MelScale::Slaney,
+            eps: 1e-7,
+        };
+        let options = ReadOptions {
+            sample_rate: 16_000,
+            n_fft: 1024,
+            clip_samples: 16_000,
+            channel: None,
+            allow_upsampling: false,
+        };
+        let front = Arc::new(LogMel::new(spec).expect("a sound recipe"));
+        let paths = (0..files).map(|file| (PathBuf::from(format!("{file}.wav")), None)).collect();
+        let corpus = Arc::new(Corpus::new(front, paths, options, Keep::Float, 0));
+        let window = |file| move |index| Window { file, index, of: windows, start: 0 };
+        let windows: Vec<Window> = (0..files).flat_map(|file| (0..windows).map(window(file))).collect();
+        let recipe =
+            Recipe { alpha: 0.4, bank_size: BANK, eps: 1e-7, domain: Domain::Normalised, ramp: None };
+        let augment = Augment::new(Isa::available()[0], Shape { bands: 8, frames: 32 }, recipe);
+        let order = Order::new(7, vec![(0..windows.len() as u32).collect()], &[0]);
+        let settings = Settings {
+            seed: 7,
+            batch: 5,
+            global_batch: 5,
+            rank: 0,
+            mean: 0.0,
+            std: 1.0,
+            post_normalise: true,
+            threads: 1,
+        };
+        let (augment, order) = (augment.expect("a sound recipe"), order.expect("a group of all"));
+        Feed::new(corpus, windows, augment, order, settings).expect("all fits")
+    }
+
+    /// Window and partners of every row of the next batches.
+    fn planned(feed: &mut Feed, batches: usize) -> Vec<(u32, [Option<u32>; VIEWS])> {
+        let mut all = Vec::new();
+        for _ in 0..batches {
+            let rows = feed.plan();
+            feed.next += feed.settings.global_batch as u64;
+            let partner = |view: &Planned| view.partner.map(|(window, _)| window);
+            all.extend(rows.iter().map(|row| (row.window, row.views.each_ref().map(partner))));
+        }
+        all
+    }
+
+    /// Against a plain first-in-first-out bank: of its clips that are of other recordings, each is as likely.
+    #[test]
+    fn partners_are_uniform_among_the_other_recordings_of_the_bank() {
+        let mut feed = feed(6, 4);
+        let drawn = planned(&mut feed, 20_000);
+        let mut counts = HashMap::<usize, Vec<u32>>::new();
+        for (p, (window, partners)) in drawn.iter().enumerate().skip(BANK as usize) {
+            let bank = drawn[p - BANK as usize..p].iter().map(|(window, _)| *window);
+            let others: Vec<u32> = bank.filter(|other| other / 4 != window / 4).collect();
+            for partner in partners {
+                let partner = partner.expect("twenty draws are not of one recording");
+                assert!(others.contains(&partner));
+                // A window that lies in the bank twice counts half at each of its places.
+                let places: Vec<usize> = (0..others.len()).filter(|&i| others[i] == partner).collect();
+                let place = places[p % places.len()];
+                counts.entry(others.len()).or_insert_with(|| vec![0; others.len()])[place] += 1;
+            }
+        }
+        let mut tested = 0;
+        for (size, counts) in counts {
+            let total: u32 = counts.iter().sum();
+            let expected = f64::from(total) / size as f64;
+            if expected < 50.0 {
+                continue;
+            }
+            let statistic: f64 = counts.iter().map(|&c| (f64::from(c) - expected).powi(2) / expected).sum();
+            let freedom = (size - 1) as f64;
+            assert!((statistic - freedom) / (2.0 * freedom).sqrt() < 4.5, "{size} others: {statistic}");
+            tested += 1;
+        }
+        assert!(tested >= 3);
+    }
+
+    #[test]
+    fn only_what_came_before_is_mixed() {
+        let mut alone = feed(1, 40);
+        assert!(planned(&mut alone, 50).iter().all(|(_, partners)| *partners == [None; VIEWS]));
+        let drawn = planned(&mut feed(2, 30), 30);
+        let first_other = drawn.iter().position(|(window, _)| window / 30 != drawn[0].0 / 30).expect("both");
+        for (p, (_, partners)) in drawn.iter().enumerate() {
+            assert_eq!(partners.iter().all(Option::is_some), p >= first_other, "draw {p}");
+        }
+    }
+
+    #[test]
+    fn a_plan_does_not_depend_on_the_path_that_led_to_it() {
+        for (files, windows) in [(1, 30), (2, 3), (40, 1), (9, 5)] {
+            let straight = planned(&mut feed(files, windows), 40);
+            for batch in [0, 1, 3, 17, 39] {
+                let mut other = feed(files, windows);
+                planned(&mut other, 2);
+                other.seek(batch * 5);
+                assert_eq!(planned(&mut other, 1), straight[batch as usize * 5..][..5]);
+            }
+        }
+    }
+
+    #[test]
+    fn the_ring_forgets_what_is_out_of_reach() {
+        let mut feed = feed(500, 1);
+        for _ in 0..300 {
+            let rows = feed.plan();
+            for row in rows {
+                feed.ring.put(row.window, vec![1.0; 4]);
+            }
+            feed.next += 5;
+            let held = feed.ring.clips.values().filter(|(_, energies)| !energies.is_empty()).count();
+            assert!(held <= BANK as usize + 5 && feed.ring.recent.len() <= BANK as usize + 5);
         }
     }
 }

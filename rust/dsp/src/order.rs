@@ -47,7 +47,9 @@ impl Order {
             return Err(Error::Argument(format!("groups: expected 1 to {MAX_GROUPS}, got {}", groups.len())));
         }
         if let Some(empty) = groups.iter().position(|group| group.clips.is_empty() || group.share == 0) {
-            return Err(Error::Argument(format!("groups: group {empty} has no clip, or no place in the pattern")));
+            return Err(Error::Argument(format!(
+                "groups: group {empty} has no clip, or no place in the pattern"
+            )));
         }
         Ok(Self { seed, groups, pattern: places })
     }

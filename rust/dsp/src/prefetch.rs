@@ -83,7 +83,8 @@ impl<P: Place> Prefetch<P> {
     pub fn take(&self, go_on: &mut dyn FnMut() -> bool) -> Result<(P, Result<Batch>)> {
         if self.thread.is_lost() {
             return Err(Error::Argument(
-                "feed: it was made before a fork, and its threads are not here: make it in the child".to_owned(),
+                "feed: it was made before a fork, and its threads are not here: make it in the child"
+                    .to_owned(),
             ));
         }
         let mut state = self.shared.lock();

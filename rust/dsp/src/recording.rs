@@ -247,7 +247,9 @@ pub enum Wave<'a> {
 }
 /// SHIM
 #[derive(Default)]
-pub struct Buffers { f: Vec<f32> }
+pub struct Buffers {
+    f: Vec<f32>,
+}
 /// SHIM
 pub struct Whole<'a> {
     /// w
