@@ -9,7 +9,6 @@ pub mod error;
 pub mod extract;
 pub mod fft;
 pub mod flac;
-pub mod lanes;
 pub mod logmel;
 pub mod mel;
 pub mod pool;
