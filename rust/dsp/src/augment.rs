@@ -5,7 +5,6 @@
 //! and the view alone, and each view is computed by one thread: the result depends on nothing else.
 
 use crate::error::{Error, Result};
-use crate::lanes;
 use crate::pool;
 use crate::rng::{Purpose, Stream};
 use crate::simd::Isa;
@@ -214,7 +213,7 @@ impl Augment {
         name: impl FnOnce() -> String,
     ) -> Result<()> {
         assert_eq!((logmel.len(), out.len()), (self.shape.values(), self.shape.values()));
-        let fit = lanes::run(self.isa, Energies { domain: self.recipe.domain, logmel, out, ahead });
+        let fit = self.isa.run(Energies { domain: self.recipe.domain, logmel, out, ahead });
         if fit { Ok(()) } else { Err(unfit(logmel, &name())) }
     }
 
@@ -240,7 +239,7 @@ impl Augment {
             domain: self.recipe.domain,
             eps: self.recipe.eps as f32,
         });
-        lanes::run(self.isa, View { shape: self.shape, logmel, mix, crop, ahead, out, work })
+        self.isa.run(View { shape: self.shape, logmel, mix, crop, ahead, out, work })
     }
 
     /// The two views of every clip of `batch`, (B, F, T) each, on `threads` threads; normalised together to mean 0
@@ -311,7 +310,7 @@ impl Augment {
 
     /// (y − mean) · factor, in place.
     pub(crate) fn normalise(&self, values: &mut [f32], mean: f32, factor: f32) {
-        lanes::run(self.isa, Normalise { values, mean, factor });
+        self.isa.run(Normalise { values, mean, factor });
     }
 
     /// Both views of one clip of the batch.
@@ -394,7 +393,7 @@ impl Augment {
                 let (energies, partner) = (&energies[part.clone()], Partner::LogMel(&z[part]));
                 let mix =
                     Mix { energies, partner, lambda: lambdas[row * bands + band], ramp: None, domain, eps };
-                if !lanes::run(self.isa, MixBand { mix, out }) {
+                if !self.isa.run(MixBand { mix, out }) {
                     return Err(unfit(z, &format!("z: row {row}")));
                 }
             }

@@ -11,10 +11,11 @@
 //!
 //! So nothing is computed twice or thrown away, and step 2 works on one row at a time, which stays in L1.
 
+use std::f32::consts::FRAC_1_SQRT_2;
 use std::f64::consts::TAU;
 use std::ops::{Add, Sub};
 
-use crate::simd::{Line, MAX_LANES, Sample, Simd, Vector};
+use crate::simd::{Line, MAX_LANES, Sample, Simd, Vector, prefetch};
 
 /// Points of a column.
 const COLUMN: usize = 16;
@@ -93,7 +94,7 @@ fn vectors<I: Simd>(isa: I, lines: &mut Vec<Line>, vectors: usize) -> &mut [I::V
     if lines.len() < count {
         lines.resize(count, Line::default());
     }
-    &mut isa.view(lines)[..vectors]
+    &mut isa.vectors(lines)[..vectors]
 }
 
 /// `slice` cut into `N` parts of `size`.
@@ -139,7 +140,7 @@ impl PowerSpectrum {
         let power = vectors(isa, &mut scratch.power, self.n_fft / 2 + 1);
         self.transform_columns(isa, frames, tile, rows);
         let (row, others) = rows.split_at_mut(pitch);
-        self.finish_first(&mut row[..2 * m], power);
+        self.finish_first(isa, &mut row[..2 * m], power);
         let mut ahead = ahead.chunks(size_of::<Line>() / size_of::<S>());
         for (bins, row) in self.bins.chunks_exact(m).zip(others.chunks_exact_mut(pitch)) {
             self.finish(isa, bins, &mut row[..2 * m], &mut ahead, power);
@@ -188,13 +189,13 @@ impl PowerSpectrum {
                     }
                 }
                 for (x, &w) in x.iter_mut().zip(&column.window) {
-                    *x = *x * x.like(w);
+                    *x = *x * isa.splat(w);
                 }
-                let (even_sum, odd_sum, outputs) = real16(x);
+                let (even_sum, odd_sum, outputs) = real16(isa, x);
                 even[at] = even_sum;
                 odd[at] = odd_sum;
                 for j in 0..ROWS - 1 {
-                    let turned = outputs[j].turn(&column.turns[j]);
+                    let turned = outputs[j].turn(isa, &column.turns[j]);
                     others[j][at] = [turned.re, turned.im];
                 }
             }
@@ -212,33 +213,33 @@ impl PowerSpectrum {
         power: &mut [I::V],
     ) {
         let row = row.as_chunks_mut().0;
-        self.row.passes(row);
+        self.row.passes(isa, row);
         for (points, bins) in row.as_chunks().0.iter().zip(bins.as_chunks::<8>().0) {
-            let x = self.row.last(points);
+            let x = self.row.last(isa, points);
             for i in 0..8 {
                 power[bins[i] as usize] = x[i].power();
             }
             for line in ahead.by_ref().take(AHEAD) {
-                isa.prefetch(&line[0]);
+                prefetch(line.first());
             }
         }
     }
 
     /// Step 2 of row 0.
     #[inline(always)]
-    fn finish_first<V: Vector>(&self, row: &mut [V], power: &mut [V]) {
+    fn finish_first<I: Simd>(&self, isa: I, row: &mut [I::V], power: &mut [I::V]) {
         let row = row.as_chunks_mut().0;
-        self.row.passes(row);
+        self.row.passes(isa, row);
         for points in row.as_chunks_mut().0 {
-            *points = self.row.last(points).map(|x| [x.re, x.im]);
+            *points = self.row.last(isa, points).map(|x| [x.re, x.im]);
         }
         let places = &self.row.places;
         for (k, half) in self.halves.iter().enumerate() {
             let a = Complex::new(row[places[k]]);
             let b = Complex::new(row[places[places.len() - 1 - k]]);
             // Z[k] + conj Z[M − k], halved, is the transform of the even u, Z[k] − conj Z[M − k] that of the odd ones.
-            let odd = Complex { re: a.re - b.re, im: a.im + b.im }.turn(half);
-            let even = Complex { re: a.re + b.re, im: a.im - b.im }.scale(0.5);
+            let odd = Complex { re: a.re - b.re, im: a.im + b.im }.turn(isa, half);
+            let even = Complex { re: a.re + b.re, im: a.im - b.im }.scale(isa.splat(0.5));
             power[ROWS * k] = (even + odd).power();
             power[self.n_fft / 2 - ROWS * k] = (even - odd).power(); // of its conjugate
         }
@@ -269,7 +270,7 @@ impl RowTransform {
 
     /// All passes but the last.
     #[inline(always)]
-    fn passes<V: Vector>(&self, row: &mut [[V; 2]]) {
+    fn passes<I: Simd>(&self, isa: I, row: &mut [[I::V; 2]]) {
         for turns in &self.passes {
             let step = turns.len();
             for block in row.chunks_exact_mut(8 * step) {
@@ -279,10 +280,10 @@ impl RowTransform {
                     for r in 1..8 {
                         x[r] = Complex::new(parts[r][j]);
                     }
-                    let x = dft8(x);
+                    let x = dft8(isa, x);
                     parts[0][j] = [x[0].re, x[0].im];
                     for r in 1..8 {
-                        let turned = x[r].turn(&turns[r - 1]);
+                        let turned = x[r].turn(isa, &turns[r - 1]);
                         parts[r][j] = [turned.re, turned.im];
                     }
                 }
@@ -292,10 +293,10 @@ impl RowTransform {
 
     /// The last pass of 8 points: one transform of 8, two of 4 or four of 2.
     #[inline(always)]
-    fn last<V: Vector>(&self, points: &[[V; 2]; 8]) -> [Complex<V>; 8] {
+    fn last<I: Simd>(&self, isa: I, points: &[[I::V; 2]; 8]) -> [Complex<I::V>; 8] {
         let [a, b, c, d, e, f, g, h] = points.map(Complex::new);
         match self.last_radix {
-            8 => dft8([a, b, c, d, e, f, g, h]),
+            8 => dft8(isa, [a, b, c, d, e, f, g, h]),
             4 => {
                 let ([a, b, c, d], [e, f, g, h]) = (dft4([a, b, c, d]), dft4([e, f, g, h]));
                 [a, b, c, d, e, f, g, h]
@@ -340,14 +341,13 @@ impl<V: Vector> Complex<V> {
 
     /// self · w
     #[inline(always)]
-    fn turn(self, w: &Turn) -> Self {
-        let (cos, sin) = (self.re.like(w.cos), self.re.like(w.sin));
+    fn turn<I: Simd<V = V>>(self, isa: I, w: &Turn) -> Self {
+        let (cos, sin) = (isa.splat(w.cos), isa.splat(w.sin));
         Self { re: self.im.neg_mul_add(sin, self.re * cos), im: self.im.mul_add(cos, self.re * sin) }
     }
 
     #[inline(always)]
-    fn scale(self, size: f32) -> Self {
-        let size = self.re.like(size);
+    fn scale(self, size: V) -> Self {
         Self { re: self.re * size, im: self.im * size }
     }
 
@@ -385,8 +385,6 @@ impl<V: Vector> Sub for Complex<V> {
     }
 }
 
-const SQRT_HALF: f32 = std::f32::consts::FRAC_1_SQRT_2;
-
 #[inline(always)]
 fn dft4<V: Vector>([a, b, c, d]: [Complex<V>; 4]) -> [Complex<V>; 4] {
     let (even, odd) = (a + c, b + d);
@@ -395,7 +393,7 @@ fn dft4<V: Vector>([a, b, c, d]: [Complex<V>; 4]) -> [Complex<V>; 4] {
 }
 
 #[inline(always)]
-fn dft8<V: Vector>(x: [Complex<V>; 8]) -> [Complex<V>; 8] {
+fn dft8<I: Simd>(isa: I, x: [Complex<I::V>; 8]) -> [Complex<I::V>; 8] {
     let [y0, y2, y4, y6] = dft4([x[0] + x[4], x[1] + x[5], x[2] + x[6], x[3] + x[7]]);
     let [a, b, c, d] = [x[0] - x[4], x[1] - x[5], x[2] - x[6], x[3] - x[7]];
     // The odd outputs are those of a, e^(−πi/4) b, −i c, e^(−3πi/4) d; √½ of two of them comes last.
@@ -404,7 +402,7 @@ fn dft8<V: Vector>(x: [Complex<V>; 8]) -> [Complex<V>; 8] {
     let (p, q) = (a.minus_i(c), a.plus_i(c));
     let sum = Complex { re: b.re + d.re, im: b.im - d.im };
     let difference = Complex { re: b.re - d.re, im: b.im + d.im };
-    let s = a.re.like(SQRT_HALF);
+    let s = isa.splat(FRAC_1_SQRT_2);
     let y1 = Complex { re: sum.re.mul_add(s, p.re), im: sum.im.mul_add(s, p.im) };
     let y5 = Complex { re: sum.re.neg_mul_add(s, p.re), im: sum.im.neg_mul_add(s, p.im) };
     let y3 = Complex { re: difference.im.mul_add(s, q.re), im: difference.re.neg_mul_add(s, q.im) };
@@ -414,11 +412,11 @@ fn dft8<V: Vector>(x: [Complex<V>; 8]) -> [Complex<V>; 8] {
 
 /// Outputs of 8 real values: 0 and 4, which are real, and 1, 2, 3.
 #[inline(always)]
-fn real8<V: Vector>(x: [V; 8]) -> (V, V, [Complex<V>; 3]) {
+fn real8<I: Simd>(isa: I, x: [I::V; 8]) -> (I::V, I::V, [Complex<I::V>; 3]) {
     let (even, odd) = ((x[0] + x[4]) + (x[2] + x[6]), (x[1] + x[5]) + (x[3] + x[7]));
     let second = Complex { re: (x[0] + x[4]) - (x[2] + x[6]), im: (x[3] + x[7]) - (x[1] + x[5]) };
     let (b, d) = (x[1] - x[5], x[3] - x[7]);
-    let s = x[0].like(SQRT_HALF);
+    let s = isa.splat(FRAC_1_SQRT_2);
     let (a, sum, difference) = (x[0] - x[4], b + d, b - d);
     let first = Complex { re: difference.mul_add(s, a), im: sum.neg_mul_add(s, x[6] - x[2]) };
     let third = Complex { re: difference.neg_mul_add(s, a), im: sum.neg_mul_add(s, x[2] - x[6]) };
@@ -427,18 +425,18 @@ fn real8<V: Vector>(x: [V; 8]) -> (V, V, [Complex<V>; 3]) {
 
 /// Outputs of 16 real values: the sums over even and odd (output 0 and 8 are their sum and difference), and 1 to 7.
 #[inline(always)]
-fn real16<V: Vector>(x: [V; 16]) -> (V, V, [Complex<V>; 7]) {
+fn real16<I: Simd>(isa: I, x: [I::V; 16]) -> (I::V, I::V, [Complex<I::V>; 7]) {
     const COS_22: f32 = 0.923_879_5; // cos π / 8
     const SIN_22: f32 = 0.382_683_43;
-    let (even_sum, even4, even) = real8([x[0], x[2], x[4], x[6], x[8], x[10], x[12], x[14]]);
-    let (odd_sum, odd4, odd) = real8([x[1], x[3], x[5], x[7], x[9], x[11], x[13], x[15]]);
+    let (even_sum, even4, even) = real8(isa, [x[0], x[2], x[4], x[6], x[8], x[10], x[12], x[14]]);
+    let (odd_sum, odd4, odd) = real8(isa, [x[1], x[3], x[5], x[7], x[9], x[11], x[13], x[15]]);
     let turned = [
-        odd[0].turn(&Turn { cos: COS_22, sin: -SIN_22 }),
-        odd[1].turn(&Turn { cos: SQRT_HALF, sin: -SQRT_HALF }),
-        odd[2].turn(&Turn { cos: SIN_22, sin: -COS_22 }),
+        odd[0].turn(isa, &Turn { cos: COS_22, sin: -SIN_22 }),
+        odd[1].turn(isa, &Turn { cos: FRAC_1_SQRT_2, sin: -FRAC_1_SQRT_2 }),
+        odd[2].turn(isa, &Turn { cos: SIN_22, sin: -COS_22 }),
     ];
     let y = |k: usize| even[k] + turned[k];
     let mirrored = |k: usize| Complex { re: even[k].re - turned[k].re, im: turned[k].im - even[k].im };
-    let fourth = Complex { re: even4, im: odd4.like(0.0) - odd4 };
+    let fourth = Complex { re: even4, im: isa.splat(0.0) - odd4 };
     (even_sum, odd_sum, [y(0), y(1), y(2), fourth, mirrored(2), mirrored(1), mirrored(0)])
 }

@@ -11,7 +11,6 @@ pub mod extract;
 pub mod feed;
 pub mod fft;
 pub mod flac;
-pub mod lanes;
 pub mod logmel;
 pub mod mel;
 pub mod order;

@@ -7,7 +7,8 @@ use crate::fft::{self, Frames, PowerSpectrum};
 use crate::mel::{FilterBank, MelScale, Slope};
 use crate::pool;
 pub use crate::simd::Sample;
-use crate::simd::{self, Buffers, Isa, Kernel, MAX_LANES, Simd, Vector};
+use crate::simd::{Buffers, Isa, Kernel, MAX_LANES, Simd, Vector, prefetch};
+use crate::vecmath::ln;
 
 /// What defines a log-mel.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -215,10 +216,8 @@ impl LogMel {
                 && let Some(row) = bands.next()
             {
                 *finite = mel.mul_add(zero, *finite);
-                simd::ln(mel + eps).store(&mut row[first..first + count]);
-                if let Some(ahead) = row.get(first + 2 * I::LANES - 1) {
-                    isa.prefetch(ahead);
-                }
+                ln(isa, mel + eps).store(&mut row[first..first + count]);
+                prefetch(row.get(first + 2 * I::LANES - 1));
             }
         }
     }

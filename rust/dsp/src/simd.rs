@@ -1,16 +1,33 @@
-//! Vectors of float32, one lane a frame, and the choice of instruction set at run time.
+//! Vectors of float32, and the choice of instruction set at run time.
 //!
 //! A kernel is written once, generic over [`Simd`], and [`Isa::run`] compiles it for every instruction set: each
 //! of its functions is `#[inline(always)]`, so that all of it lands inside one function that has the set enabled.
 //!
-//! Why this is sound: a token ([`Avx512`], ...) is made only where its [`Isa`] was detected, every vector comes out
-//! of a token or another vector, and so wherever a vector can be touched the CPU has its instructions.
+//! Why this is sound: a token ([`Avx512`](avx512::Avx512), ...) is made only where its [`Isa`] was detected, every
+//! vector comes out of a token or another vector, and so wherever a vector can be touched the CPU has its
+//! instructions. Memory is reached through slices whose length is checked; only [`Simd::quads`] and
+//! [`Simd::quads_i16`] leave that to their callers.
 
+use std::f32::consts::FRAC_1_SQRT_2;
 use std::ops::{Add, Mul, Sub};
 
 use crate::error::{Error, Result};
 
-/// A vector type and its arithmetic; the rest of [`Vector`] differs between instruction sets.
+/// Methods of a token or a vector that are made of intrinsics.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! methods {
+    ($(fn $name:ident($($parameter:tt)*) $(-> $Output:ty)? { $($body:tt)* })*) => {$(
+        #[inline(always)]
+        fn $name($($parameter)*) $(-> $Output)? {
+            // SAFETY: `self`, or a vector among the parameters, exists only where the CPU has the instructions; what
+            // is read or written is an array, or as many values of a slice as its length allows.
+            unsafe { $($body)* }
+        }
+    )*};
+}
+
+/// A vector type and its arithmetic.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! vector {
     ($V:ident, $raw:ty, $add:ident, $sub:ident, $mul:ident) => {
         #[doc = concat!("Values of a `", stringify!($raw), "`.")]
@@ -23,13 +40,9 @@ macro_rules! vector {
         vector!($V, Mul, mul, $mul);
     };
     ($V:ident, $Trait:ident, $method:ident, $intrinsic:ident) => {
-        impl $Trait for $V {
+        impl std::ops::$Trait for $V {
             type Output = Self;
-            #[inline(always)]
-            fn $method(self, other: Self) -> Self {
-                // SAFETY: a vector exists only where the CPU has its instructions.
-                Self(unsafe { $intrinsic(self.0, other.0) })
-            }
+            methods! { fn $method(self, other: Self) -> Self { Self($intrinsic(self.0, other.0)) } }
         }
     };
 }
@@ -44,6 +57,8 @@ mod scalar;
 
 /// The most lanes that any instruction set has.
 pub const MAX_LANES: usize = 16;
+/// The largest [`Simd::WINDOW`].
+pub const MAX_WINDOW: usize = 32;
 
 /// An instruction set that this CPU has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +66,7 @@ pub struct Isa(Kind);
 
 /// Its name, to match on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+enum Kind {
     #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "x86_64")]
@@ -119,10 +134,6 @@ impl Isa {
         }
     }
 
-    pub(crate) fn kind(self) -> Kind {
-        self.0
-    }
-
     /// Runs `kernel` compiled for this instruction set.
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
@@ -142,13 +153,34 @@ impl Isa {
 
 /// An instruction set that is enabled where this token is at hand.
 pub trait Simd: Copy {
+    /// Values of a vector: 4, 8 or 16.
+    const LANES: usize;
+    /// Values of a window: at least ⌈1.6 (LANES − 1)⌉ + 4, at most [`MAX_WINDOW`].
+    const WINDOW: usize;
     /// A vector of [`Simd::LANES`] float32 values.
     type V: Vector;
-    /// Values of a vector, a multiple of 4.
-    const LANES: usize;
+    /// [`Simd::WINDOW`] values that lie side by side, to pick from.
+    type Window: Copy;
+    /// Which value of a window goes into each lane.
+    type Places: Copy;
 
     /// `x` in every lane.
     fn splat(self, x: f32) -> Self::V;
+
+    /// Sums of nothing yet.
+    fn zero(self) -> <Self::V as Vector>::Wide;
+
+    /// The first `LANES` values of `from`; zeros where there are fewer.
+    fn load(self, from: &[f32]) -> Self::V;
+
+    /// The first `WINDOW` values of `from`. Panics if there are fewer.
+    fn window(self, from: &[f32]) -> Self::Window;
+
+    /// `places` (whole numbers, 0 ≤ places + shift < `WINDOW`) + `shift`.
+    fn places(self, places: Self::V, shift: i32) -> Self::Places;
+
+    /// The values of `window` at `places`.
+    fn pick(self, window: Self::Window, places: Self::Places) -> Self::V;
 
     /// Four samples of every fourth row: `rows[4 j + first][at + i]` in lane 4 j + i, i = 0 .. 4.
     ///
@@ -156,19 +188,15 @@ pub trait Simd: Copy {
     /// `at .. at + 4` lies within what each of the first `LANES` rows points to.
     unsafe fn quads(self, rows: &[*const f32; MAX_LANES], first: usize, at: usize) -> Self::V;
 
-    /// The same from int16, times 1 / 32768.
+    /// The same from int16, times [`INT16`].
     ///
     /// # Safety
     /// As for [`Simd::quads`].
     unsafe fn quads_i16(self, rows: &[*const i16; MAX_LANES], first: usize, at: usize) -> Self::V;
 
-    /// Asks for the cache line of `value`, to be read soon; does nothing where there is no such instruction.
-    #[inline(always)]
-    fn prefetch<T>(self, _value: &T) {}
-
     /// `lines` as vectors.
     #[inline(always)]
-    fn view(self, lines: &mut [Line]) -> &mut [Self::V] {
+    fn vectors(self, lines: &mut [Line]) -> &mut [Self::V] {
         // SAFETY: lines and vectors are plain float32 values, any bits of which are legal, and `align_to_mut` stays
         // within `lines`; the token proves that such vectors may exist.
         let (before, vectors, after) = unsafe { lines.align_to_mut::<Self::V>() };
@@ -177,7 +205,75 @@ pub trait Simd: Copy {
     }
 }
 
-/// A sample as stored; int16 is scaled by 1 / 32768.
+/// Values that are computed on together.
+///
+/// # Safety
+/// A vector is [`Simd::LANES`] float32 values and nothing else.
+pub unsafe trait Vector: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {
+    /// Sums of each lane in float64.
+    type Wide: Wide<Self>;
+
+    /// self · b + c, rounded once where the CPU can.
+    fn mul_add(self, b: Self, c: Self) -> Self;
+    /// c − self · b, rounded once where the CPU can.
+    fn neg_mul_add(self, b: Self, c: Self) -> Self;
+    /// The smaller of each lane; `other` where either is NaN.
+    fn min(self, other: Self) -> Self;
+    /// The larger of each lane; `other` where either is NaN.
+    fn max(self, other: Self) -> Self;
+    /// The nearest whole number, ties to even; magnitudes below 2²².
+    fn round(self) -> Self;
+    /// The next whole number below; magnitudes below 2²².
+    fn floor(self) -> Self;
+    /// self · 2ⁿ for whole n from −126; infinite from n = 128 on.
+    fn times_power_of_two(self, n: Self) -> Self;
+    /// Positive normal values as m · 2^e: (m, e), m in [√½, √2).
+    fn split(self) -> (Self, Self);
+    /// The lanes moved down by one: lane 0 leaves, `last` becomes the last.
+    fn shift_in(self, last: f32) -> Self;
+    /// In each group of four lanes: row i of the 4 x 4 matrix in, column i out.
+    fn transpose_fours(rows: [Self; 4]) -> [Self; 4];
+    /// Writes the first lanes, as many as `to` has values, `LANES` at most.
+    fn store(self, to: &mut [f32]);
+}
+
+/// Running sums in float64, one a lane, so that their order is fixed.
+pub trait Wide<V>: Copy {
+    /// Adds `v`.
+    fn plus(self, v: V) -> Self;
+    /// Adds v².
+    fn plus_square(self, v: V) -> Self;
+    /// The sum of all lanes, first to last.
+    fn total(self) -> f64;
+}
+
+/// Bits of √½, where the mantissa of [`Vector::split`] begins: what lies between two of its powers of two has one
+/// exponent.
+const SQRT_HALF: i32 = FRAC_1_SQRT_2.to_bits() as i32;
+
+/// Asks for the cache line of `value`, to be read or written soon; does nothing where stable Rust has no such
+/// instruction.
+#[inline(always)]
+pub fn prefetch<T>(value: Option<&T>) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(value) = value {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: every x86-64 CPU has it, and a prefetch reads nothing that a program could see.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(value).cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = value;
+}
+
+/// A cache line, at its start: memory for vectors of any instruction set.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C, align(64))]
+pub struct Line([f32; MAX_LANES]);
+
+/// What one step of an int16 sample is worth.
+pub const INT16: f32 = 1.0 / 32_768.0;
+
+/// A sample as stored; int16 is scaled by [`INT16`].
 pub trait Sample: Copy + Send + Sync {
     /// The sample in [-1, 1].
     fn to_f32(self) -> f32;
@@ -219,7 +315,7 @@ impl Sample for f32 {
 impl Sample for i16 {
     #[inline(always)]
     fn to_f32(self) -> f32 {
-        f32::from(self) * (1.0 / 32_768.0)
+        f32::from(self) * INT16
     }
 
     #[inline(always)]
@@ -231,68 +327,4 @@ impl Sample for i16 {
     fn buffer(buffers: &mut Buffers) -> &mut Vec<i16> {
         &mut buffers.int
     }
-}
-
-/// A cache line, at its start: memory for vectors of any instruction set.
-#[derive(Debug, Clone, Copy, Default)]
-#[repr(C, align(64))]
-pub struct Line([f32; MAX_LANES]);
-
-impl AsMut<[f32]> for Line {
-    fn as_mut(&mut self) -> &mut [f32] {
-        &mut self.0
-    }
-}
-
-/// Values that are computed on together.
-///
-/// # Safety
-/// A vector is [`Simd::LANES`] float32 values and nothing else.
-pub unsafe trait Vector: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {
-    /// `x` in every lane.
-    fn like(self, x: f32) -> Self;
-    /// self · b + c, rounded once where the CPU can.
-    fn mul_add(self, b: Self, c: Self) -> Self;
-    /// c − self · b, rounded once where the CPU can.
-    fn neg_mul_add(self, b: Self, c: Self) -> Self;
-    /// For a positive normal x: e and m with x = 2^e · m and √½ <= m < √2.
-    fn split_exponent(self) -> (Self, Self);
-    /// The lanes moved down by one: lane 0 leaves, `last` becomes the last.
-    fn shift_in(self, last: f32) -> Self;
-    /// In each group of four lanes: row i of the 4 x 4 matrix in, column i out.
-    fn transpose_fours(rows: [Self; 4]) -> [Self; 4];
-    /// Writes the first `out.len()` lanes, `LANES` at most.
-    fn store(self, out: &mut [f32]);
-}
-
-/// Bits of √½: what lies between two of its powers of two has one exponent.
-const SQRT_HALF: i32 = 0x3f35_04f3;
-
-/// Natural logarithm of positive normal values, within 1 ulp.
-///
-/// x = 2^e · m; ln m = f − f² / 2 + f³ · P(f), f = m − 1, with the minimax polynomial of Cephes' `logf`.
-#[inline(always)]
-pub fn ln<V: Vector>(x: V) -> V {
-    const P: [f32; 9] = [
-        7.037_683_6e-2,
-        -1.151_461e-1,
-        1.167_699_9e-1,
-        -1.242_014_1e-1,
-        1.424_932_3e-1,
-        -1.666_805_8e-1,
-        2.000_071_5e-1,
-        -2.499_999_4e-1,
-        3.333_333e-1,
-    ];
-    const LN2_HIGH: f32 = 0.693_359_4; // 9 bits: e times it is exact
-    const LN2_LOW: f32 = -2.121_944_4e-4;
-    let (e, m) = x.split_exponent();
-    let f = m - x.like(1.0);
-    let f2 = f * f;
-    let mut p = x.like(P[0]);
-    for &c in &P[1..] {
-        p = p.mul_add(f, x.like(c));
-    }
-    let tail = e.mul_add(x.like(LN2_LOW), p * f * f2);
-    e.mul_add(x.like(LN2_HIGH), f + f2.neg_mul_add(x.like(0.5), tail))
 }

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result};
-use crate::lanes::{Kernel, Simd, Vector, Wide};
+use crate::simd::{Kernel, MAX_LANES, MAX_WINDOW, Simd, Vector, Wide, prefetch};
 use crate::vecmath::{Guard, exp, ln};
 
 /// Size of a log-mel.
@@ -136,9 +136,6 @@ const AFTER: usize = 2;
 /// Values of a cache line.
 const LINE: usize = 16;
 
-/// Room behind a row for the window of its last outputs.
-const SLACK: usize = 32;
-
 /// Computes `out` from `logmel`. `None` where the partner holds what [`exp`] cannot take.
 pub struct View<'a> {
     /// Of `logmel`, of everything in `mix`, and of `out`.
@@ -171,7 +168,7 @@ impl Kernel for View<'_> {
         let first = if shown > 0 { first } else { 0 };
         let begin = BEFORE + if shown > 0 { margin + first - crop.left } else { 0 };
 
-        let stride = BEFORE + crop.width + AFTER + SLACK;
+        let stride = BEFORE + crop.width + AFTER + MAX_WINDOW; // room for the window of the last outputs
         let Work { ring, rows, along_bands, along_frames } = work;
         along_bands.fill(isa, crop.height, bands);
         along_frames.fill(isa, crop.width, frames);
@@ -190,7 +187,7 @@ impl Kernel for View<'_> {
         let mut mixed = 0; // rows of the crop
         for (group, out) in self.out.chunks_mut(GROUP * frames).enumerate() {
             for line in (0..out.len()).step_by(LINE) {
-                isa.prefetch(out, line); // by the time it is written, it is here
+                prefetch(out.get(line)); // by the time it is written, it is here
             }
             for (row, i) in rows.chunks_exact_mut(stride).zip(group * GROUP..bands) {
                 let (place, weights) = along_bands.get(i);
@@ -199,7 +196,7 @@ impl Kernel for View<'_> {
                     let at = band * frames + first;
                     let to = &mut ring[mixed % 4 * frames..][..shown];
                     for line in (at..at + shown).step_by(LINE) {
-                        isa.prefetch(self.ahead, line);
+                        prefetch(self.ahead.get(line));
                     }
                     if is_mixed {
                         mix_row(isa, &mix, band, at..at + shown, to, &mut guard);
@@ -318,8 +315,8 @@ impl<V: Vector> Blend<V> {
         for ((x, z), to) in xs.zip(zs).zip(&mut tos) {
             self.values::<LINEAR, RAW, I>(isa, isa.load(x), isa.load(z), guard).store(to);
         }
-        let (x, z) = (isa.load_part(x_rest), isa.load_part(z_rest));
-        self.values::<LINEAR, RAW, I>(isa, x, z, guard).store_part(tos.into_remainder());
+        let (x, z) = (isa.load(x_rest), isa.load(z_rest));
+        self.values::<LINEAR, RAW, I>(isa, x, z, guard).store(tos.into_remainder());
     }
 }
 
@@ -336,9 +333,9 @@ fn combine<I: Simd>(isa: I, taps: [&[f32]; 4], weights: [f32; 4], to: &mut [f32]
     };
     let whole = to.len() - to.len() % I::LANES;
     for (i, to) in to[..whole].chunks_exact_mut(I::LANES).enumerate() {
-        sum(taps.map(|t| isa.load(&t[i * I::LANES..]))).store(to);
+        sum(taps.map(|t| isa.load(&t[i * I::LANES..][..I::LANES]))).store(to);
     }
-    sum(taps.map(|t| isa.load_part(&t[whole..]))).store_part(&mut to[whole..]);
+    sum(taps.map(|t| isa.load(&t[whole..]))).store(&mut to[whole..]);
 }
 
 /// `ROWS` rows of the crop, `stride` apart, to `ROWS` rows of the view.
@@ -354,9 +351,9 @@ fn along_time<I: Simd, const ROWS: usize>(
     let frames = out.len() / ROWS;
     for first in (0..frames).step_by(I::LANES) {
         let base = taps.place[first] as usize;
-        let places = isa.load(&taps.place[first..]) - isa.splat(base as f32);
+        let places = isa.load(&taps.place[first..][..I::LANES]) - isa.splat(base as f32);
         let places: [I::Places; 4] = std::array::from_fn(|k| isa.places(places, k as i32));
-        let weights: [I::V; 4] = std::array::from_fn(|k| isa.load(&taps.weights[k][first..]));
+        let weights: [I::V; 4] = std::array::from_fn(|k| isa.load(&taps.weights[k][first..][..I::LANES]));
         let mut sum = isa.splat(0.0);
         for r in 0..ROWS {
             let window = isa.window(&rows[r * stride + base..]);
@@ -364,12 +361,7 @@ fn along_time<I: Simd, const ROWS: usize>(
                 isa.pick(window, places[3]).mul_add(weights[3], isa.pick(window, places[0]) * weights[0]);
             let inner = isa.pick(window, places[1]).mul_add(weights[1], outer);
             let y = isa.pick(window, places[2]).mul_add(weights[2], inner);
-            let to = &mut out[r * frames + first..(r + 1) * frames];
-            if to.len() >= I::LANES {
-                y.store(to)
-            } else {
-                y.store_part(to)
-            }
+            y.store(&mut out[r * frames + first..(r + 1) * frames]);
             sum = sum + y;
             sums.squares = sums.squares.plus_square(y);
         }
@@ -413,7 +405,7 @@ impl Taps {
     }
 }
 
-const COUNT: [f32; 16] = [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
+const COUNT: [f32; MAX_LANES] = [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
 
 /// Keys' cubic convolution at distances 1 + t, t, 1 − t and 2 − t, a = −0.75 (IEEE Trans. ASSP 29(6), 1981).
 #[inline(always)]
@@ -455,14 +447,14 @@ impl Kernel for Energies<'_> {
         let from = self.logmel.chunks_exact(I::LANES);
         let rest = from.remainder();
         for (i, (x, to)) in from.zip(&mut to).enumerate() {
-            isa.prefetch(self.ahead, i * I::LANES);
+            prefetch(self.ahead.get(i * I::LANES));
             let x = isa.load(x).mul_add(std, mean);
             guard.see(isa, x);
             exp(isa, x).store(to);
         }
-        let x = isa.load_part(rest).mul_add(std, mean);
+        let x = isa.load(rest).mul_add(std, mean);
         guard.see(isa, x);
-        exp(isa, x).store_part(to.into_remainder());
+        exp(isa, x).store(to.into_remainder());
         guard.all_fit()
     }
 }
@@ -508,6 +500,6 @@ impl Kernel for Normalise<'_> {
             ((isa.load(values) - mean) * factor).store(values);
         }
         let rest = whole.into_remainder();
-        ((isa.load_part(rest) - mean) * factor).store_part(rest);
+        ((isa.load(rest) - mean) * factor).store(rest);
     }
 }

@@ -1,6 +1,7 @@
 //! The choice of instruction set, and the logarithm on each.
 
-use asd_dsp::simd::{self, Isa, Kernel, Line, Simd, Vector};
+use asd_dsp::simd::{Isa, Kernel, Simd, Vector};
+use asd_dsp::vecmath::ln;
 
 #[test]
 fn the_best_comes_first_and_plain_rust_last() {
@@ -30,10 +31,8 @@ impl Kernel for Ln<'_> {
 
     #[inline(always)]
     fn run<I: Simd>(self, isa: I) {
-        let mut line = [Line::default()];
         for values in self.0.chunks_mut(I::LANES) {
-            line[0].as_mut()[..values.len()].copy_from_slice(values);
-            simd::ln(isa.view(&mut line)[0]).store(values);
+            ln(isa, isa.load(values)).store(values);
         }
     }
 }
@@ -52,6 +51,6 @@ fn ln_is_within_its_bound_over_all_exponents() {
             let ulp = f64::from((exact as f32).abs().next_up()) - f64::from((exact as f32).abs());
             worst = worst.max((f64::from(got) - exact).abs() / ulp);
         }
-        assert!(worst <= 1.0, "{isa:?}: {worst} ulp");
+        println!("{isa:?}: {worst} ulp"); assert!(worst <= 1.0);
     }
 }

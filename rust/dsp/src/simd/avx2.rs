@@ -1,39 +1,66 @@
 //! AVX2 with fused multiply-add: 8 lanes.
 
 use std::arch::x86_64::*;
-use std::ops::{Add, Mul, Sub};
+use std::mem::transmute;
 
-use super::{Kernel, MAX_LANES, SQRT_HALF, Simd, Vector};
+use super::{INT16, Kernel, MAX_LANES, SQRT_HALF, Simd, Vector, Wide};
 
 /// Proof that the CPU has AVX2 and FMA.
 #[derive(Debug, Clone, Copy)]
 pub struct Avx2(());
 
 /// Runs `kernel` compiled for AVX2.
-///
-/// # Safety
-/// The CPU has AVX2 and FMA.
 #[target_feature(enable = "avx2,fma")]
-pub unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
+pub fn run<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx2(()))
 }
 
 vector!(F32x8, __m256, _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps);
 
+/// Two halves of 4 values.
+#[derive(Clone, Copy)]
+pub struct F64x8([__m256d; 2]);
+
+/// The first lanes, fewer than 8: all bits of theirs are set.
+#[inline(always)]
+fn first(count: usize) -> *const __m256i {
+    static FIRST: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+    FIRST[8 - count..][..8].as_ptr().cast()
+}
+
 impl Simd for Avx2 {
-    type V = F32x8;
     const LANES: usize = 8;
+    const WINDOW: usize = 16;
+    type V = F32x8;
+    type Window = [__m256; 2];
+    /// The lane of either half, and by its sign the half.
+    type Places = (__m256i, __m256);
 
-    #[inline(always)]
-    fn splat(self, x: f32) -> F32x8 {
-        // SAFETY: the token proves AVX2.
-        F32x8(unsafe { _mm256_set1_ps(x) })
-    }
+    methods! {
+        fn splat(self, x: f32) -> F32x8 { F32x8(_mm256_set1_ps(x)) }
+        fn zero(self) -> F64x8 { F64x8([_mm256_setzero_pd(); 2]) }
 
-    #[inline(always)]
-    fn prefetch<T>(self, value: &T) {
-        // SAFETY: a prefetch reads nothing that a program could see.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(value).cast()) }
+        fn load(self, from: &[f32]) -> F32x8 {
+            F32x8(match from.first_chunk::<8>() {
+                Some(from) => _mm256_loadu_ps(from.as_ptr()),
+                None => _mm256_maskload_ps(from.as_ptr(), _mm256_loadu_si256(first(from.len()))),
+            })
+        }
+
+        fn window(self, from: &[f32]) -> [__m256; 2] {
+            let from = &from[..16];
+            [_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from[8..].as_ptr())]
+        }
+
+        fn places(self, places: F32x8, shift: i32) -> (__m256i, __m256) {
+            let place = _mm256_add_epi32(_mm256_cvtps_epi32(places.0), _mm256_set1_epi32(shift));
+            (place, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(place)))
+        }
+
+        fn pick(self, [low, high]: [__m256; 2], (lane, half): (__m256i, __m256)) -> F32x8 {
+            let (low, high) = (_mm256_permutevar8x32_ps(low, lane), _mm256_permutevar8x32_ps(high, lane));
+            F32x8(_mm256_blendv_ps(low, high, half))
+        }
     }
 
     #[inline(always)]
@@ -51,78 +78,79 @@ impl Simd for Avx2 {
         unsafe {
             let four = |j: usize| _mm_loadl_epi64(rows[4 * j + first].add(at).cast());
             let wide = _mm256_cvtepi16_epi32(_mm_unpacklo_epi64(four(0), four(1)));
-            F32x8(_mm256_mul_ps(_mm256_cvtepi32_ps(wide), _mm256_set1_ps(1.0 / 32_768.0)))
+            F32x8(_mm256_mul_ps(_mm256_cvtepi32_ps(wide), _mm256_set1_ps(INT16)))
         }
     }
 }
 
-// SAFETY: one register of float32 values. Of every block below: a vector exists only where its token did, and that proves AVX2 and FMA.
+// SAFETY: one register of float32 values.
 unsafe impl Vector for F32x8 {
-    #[inline(always)]
-    fn like(self, x: f32) -> Self {
-        // SAFETY: as above.
-        Self(unsafe { _mm256_set1_ps(x) })
-    }
+    type Wide = F64x8;
 
-    #[inline(always)]
-    fn mul_add(self, b: Self, c: Self) -> Self {
-        // SAFETY: as above.
-        Self(unsafe { _mm256_fmadd_ps(self.0, b.0, c.0) })
-    }
+    methods! {
+        fn mul_add(self, b: Self, c: Self) -> Self { Self(_mm256_fmadd_ps(self.0, b.0, c.0)) }
+        fn neg_mul_add(self, b: Self, c: Self) -> Self { Self(_mm256_fnmadd_ps(self.0, b.0, c.0)) }
+        fn min(self, other: Self) -> Self { Self(_mm256_min_ps(self.0, other.0)) }
+        fn max(self, other: Self) -> Self { Self(_mm256_max_ps(self.0, other.0)) }
+        fn round(self) -> Self { Self(_mm256_round_ps::<_MM_FROUND_TO_NEAREST_INT>(self.0)) }
+        fn floor(self) -> Self { Self(_mm256_round_ps::<_MM_FROUND_TO_NEG_INF>(self.0)) }
 
-    #[inline(always)]
-    fn neg_mul_add(self, b: Self, c: Self) -> Self {
-        // SAFETY: as above.
-        Self(unsafe { _mm256_fnmadd_ps(self.0, b.0, c.0) })
-    }
+        fn times_power_of_two(self, n: Self) -> Self {
+            let n = _mm256_cvtps_epi32(_mm256_min_ps(n.0, _mm256_set1_ps(128.0)));
+            let power = _mm256_slli_epi32::<23>(_mm256_add_epi32(n, _mm256_set1_epi32(127)));
+            Self(_mm256_mul_ps(self.0, _mm256_castsi256_ps(power)))
+        }
 
-    #[inline(always)]
-    fn split_exponent(self) -> (Self, Self) {
-        // SAFETY: as above.
-        unsafe {
+        fn split(self) -> (Self, Self) {
             let bits = _mm256_castps_si256(self.0);
             let e = _mm256_srai_epi32::<23>(_mm256_sub_epi32(bits, _mm256_set1_epi32(SQRT_HALF)));
             let m = _mm256_sub_epi32(bits, _mm256_slli_epi32::<23>(e));
-            (Self(_mm256_cvtepi32_ps(e)), Self(_mm256_castsi256_ps(m)))
+            (Self(_mm256_castsi256_ps(m)), Self(_mm256_cvtepi32_ps(e)))
         }
-    }
 
-    #[inline(always)]
-    fn shift_in(self, last: f32) -> Self {
-        // SAFETY: as above.
-        unsafe {
+        fn shift_in(self, last: f32) -> Self {
             let down = _mm256_permutevar8x32_ps(self.0, _mm256_setr_epi32(1, 2, 3, 4, 5, 6, 7, 0));
             Self(_mm256_blend_ps::<0x80>(down, _mm256_set1_ps(last)))
         }
-    }
 
-    #[inline(always)]
-    fn transpose_fours([a, b, c, d]: [Self; 4]) -> [Self; 4] {
-        // SAFETY: as above.
-        unsafe {
-            let ab =
-                [_mm256_unpacklo_ps(a.0, b.0), _mm256_unpackhi_ps(a.0, b.0)].map(|x| _mm256_castps_pd(x));
-            let cd =
-                [_mm256_unpacklo_ps(c.0, d.0), _mm256_unpackhi_ps(c.0, d.0)].map(|x| _mm256_castps_pd(x));
+        fn transpose_fours([a, b, c, d]: [Self; 4]) -> [Self; 4] {
+            let ab = [_mm256_unpacklo_ps(a.0, b.0), _mm256_unpackhi_ps(a.0, b.0)].map(|x| _mm256_castps_pd(x));
+            let cd = [_mm256_unpacklo_ps(c.0, d.0), _mm256_unpackhi_ps(c.0, d.0)].map(|x| _mm256_castps_pd(x));
             [
-                Self(_mm256_castpd_ps(_mm256_unpacklo_pd(ab[0], cd[0]))),
-                Self(_mm256_castpd_ps(_mm256_unpackhi_pd(ab[0], cd[0]))),
-                Self(_mm256_castpd_ps(_mm256_unpacklo_pd(ab[1], cd[1]))),
-                Self(_mm256_castpd_ps(_mm256_unpackhi_pd(ab[1], cd[1]))),
-            ]
+                _mm256_unpacklo_pd(ab[0], cd[0]), _mm256_unpackhi_pd(ab[0], cd[0]),
+                _mm256_unpacklo_pd(ab[1], cd[1]), _mm256_unpackhi_pd(ab[1], cd[1]),
+            ].map(|x| Self(_mm256_castpd_ps(x)))
+        }
+
+        fn store(self, to: &mut [f32]) {
+            match to.first_chunk_mut::<8>() {
+                Some(to) => _mm256_storeu_ps(to.as_mut_ptr(), self.0),
+                None => _mm256_maskstore_ps(to.as_mut_ptr(), _mm256_loadu_si256(first(to.len())), self.0),
+            }
         }
     }
+}
 
-    #[inline(always)]
-    fn store(self, out: &mut [f32]) {
-        let mut lanes = [0.0; 8];
-        // SAFETY: as above; both places have room for eight floats.
-        unsafe {
-            if out.len() == 8 {
-                return _mm256_storeu_ps(out.as_mut_ptr(), self.0);
-            }
-            _mm256_storeu_ps(lanes.as_mut_ptr(), self.0);
+impl F32x8 {
+    methods! {
+        fn halves(self) -> [__m256d; 2] {
+            [_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0)].map(|x| _mm256_cvtps_pd(x))
         }
-        out.copy_from_slice(&lanes[..out.len()]);
+    }
+}
+
+impl Wide<F32x8> for F64x8 {
+    methods! {
+        fn plus(self, v: F32x8) -> Self {
+            let (Self([a, b]), [low, high]) = (self, v.halves());
+            Self([_mm256_add_pd(a, low), _mm256_add_pd(b, high)])
+        }
+
+        fn plus_square(self, v: F32x8) -> Self {
+            let (Self([a, b]), [low, high]) = (self, v.halves());
+            Self([_mm256_fmadd_pd(low, low, a), _mm256_fmadd_pd(high, high, b)])
+        }
+
+        fn total(self) -> f64 { transmute::<[__m256d; 2], [f64; 8]>(self.0).iter().sum() }
     }
 }

@@ -1,39 +1,62 @@
 //! AVX-512: 16 lanes.
 
 use std::arch::x86_64::*;
-use std::ops::{Add, Mul, Sub};
+use std::mem::transmute;
 
-use super::{Kernel, MAX_LANES, SQRT_HALF, Simd, Vector};
+use super::{INT16, Kernel, MAX_LANES, SQRT_HALF, Simd, Vector, Wide};
 
 /// Proof that the CPU has AVX-512F, AVX2 and FMA.
 #[derive(Debug, Clone, Copy)]
 pub struct Avx512(());
 
 /// Runs `kernel` compiled for AVX-512.
-///
-/// # Safety
-/// The CPU has AVX-512F, AVX2 and FMA.
 #[target_feature(enable = "avx512f,avx2,fma")]
-pub unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
+pub fn run<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx512(()))
 }
 
 vector!(F32x16, __m512, _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps);
 
+/// Two halves of 8 values.
+#[derive(Clone, Copy)]
+pub struct F64x16([__m512d; 2]);
+
+/// A mask of the first lanes, fewer than 16.
+#[inline(always)]
+fn first(count: usize) -> __mmask16 {
+    (1 << count) - 1
+}
+
 impl Simd for Avx512 {
-    type V = F32x16;
     const LANES: usize = 16;
+    const WINDOW: usize = 32;
+    type V = F32x16;
+    type Window = [__m512; 2];
+    type Places = __m512i;
 
-    #[inline(always)]
-    fn splat(self, x: f32) -> F32x16 {
-        // SAFETY: the token proves AVX-512F.
-        F32x16(unsafe { _mm512_set1_ps(x) })
-    }
+    methods! {
+        fn splat(self, x: f32) -> F32x16 { F32x16(_mm512_set1_ps(x)) }
+        fn zero(self) -> F64x16 { F64x16([_mm512_setzero_pd(); 2]) }
 
-    #[inline(always)]
-    fn prefetch<T>(self, value: &T) {
-        // SAFETY: a prefetch reads nothing that a program could see.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(value).cast()) }
+        fn load(self, from: &[f32]) -> F32x16 {
+            F32x16(match from.first_chunk::<16>() {
+                Some(from) => _mm512_loadu_ps(from.as_ptr()),
+                None => _mm512_maskz_loadu_ps(first(from.len()), from.as_ptr()),
+            })
+        }
+
+        fn window(self, from: &[f32]) -> [__m512; 2] {
+            let from = &from[..32];
+            [_mm512_loadu_ps(from.as_ptr()), _mm512_loadu_ps(from[16..].as_ptr())]
+        }
+
+        fn places(self, places: F32x16, shift: i32) -> __m512i {
+            _mm512_add_epi32(_mm512_cvtps_epi32(places.0), _mm512_set1_epi32(shift))
+        }
+
+        fn pick(self, [low, high]: [__m512; 2], places: __m512i) -> F32x16 {
+            F32x16(_mm512_permutex2var_ps(low, places, high))
+        }
     }
 
     #[inline(always)]
@@ -55,72 +78,75 @@ impl Simd for Avx512 {
             let low = _mm_unpacklo_epi64(four(0), four(1));
             let high = _mm_unpacklo_epi64(four(2), four(3));
             let wide = _mm512_cvtepi16_epi32(_mm256_set_m128i(high, low));
-            F32x16(_mm512_mul_ps(_mm512_cvtepi32_ps(wide), _mm512_set1_ps(1.0 / 32_768.0)))
+            F32x16(_mm512_mul_ps(_mm512_cvtepi32_ps(wide), _mm512_set1_ps(INT16)))
         }
     }
 }
 
-// SAFETY: one register of float32 values. Of every block below: a vector exists only where its token did, and that proves AVX-512F.
+// SAFETY: one register of float32 values.
 unsafe impl Vector for F32x16 {
-    #[inline(always)]
-    fn like(self, x: f32) -> Self {
-        // SAFETY: as above.
-        Self(unsafe { _mm512_set1_ps(x) })
-    }
+    type Wide = F64x16;
 
-    #[inline(always)]
-    fn mul_add(self, b: Self, c: Self) -> Self {
-        // SAFETY: as above.
-        Self(unsafe { _mm512_fmadd_ps(self.0, b.0, c.0) })
-    }
+    methods! {
+        fn mul_add(self, b: Self, c: Self) -> Self { Self(_mm512_fmadd_ps(self.0, b.0, c.0)) }
+        fn neg_mul_add(self, b: Self, c: Self) -> Self { Self(_mm512_fnmadd_ps(self.0, b.0, c.0)) }
+        fn min(self, other: Self) -> Self { Self(_mm512_min_ps(self.0, other.0)) }
+        fn max(self, other: Self) -> Self { Self(_mm512_max_ps(self.0, other.0)) }
+        fn round(self) -> Self { Self(_mm512_roundscale_ps::<_MM_FROUND_TO_NEAREST_INT>(self.0)) }
+        fn floor(self) -> Self { Self(_mm512_roundscale_ps::<_MM_FROUND_TO_NEG_INF>(self.0)) }
+        fn times_power_of_two(self, n: Self) -> Self { Self(_mm512_scalef_ps(self.0, n.0)) }
 
-    #[inline(always)]
-    fn neg_mul_add(self, b: Self, c: Self) -> Self {
-        // SAFETY: as above.
-        Self(unsafe { _mm512_fnmadd_ps(self.0, b.0, c.0) })
-    }
-
-    #[inline(always)]
-    fn split_exponent(self) -> (Self, Self) {
-        // SAFETY: as above.
-        unsafe {
+        fn split(self) -> (Self, Self) {
             let bits = _mm512_castps_si512(self.0);
             let e = _mm512_srai_epi32::<23>(_mm512_sub_epi32(bits, _mm512_set1_epi32(SQRT_HALF)));
             let m = _mm512_sub_epi32(bits, _mm512_slli_epi32::<23>(e));
-            (Self(_mm512_cvtepi32_ps(e)), Self(_mm512_castsi512_ps(m)))
+            (Self(_mm512_castsi512_ps(m)), Self(_mm512_cvtepi32_ps(e)))
         }
-    }
 
-    #[inline(always)]
-    fn shift_in(self, last: f32) -> Self {
-        // SAFETY: as above.
-        unsafe {
+        fn shift_in(self, last: f32) -> Self {
             let last = _mm512_castps_si512(_mm512_set1_ps(last));
             Self(_mm512_castsi512_ps(_mm512_alignr_epi32::<1>(last, _mm512_castps_si512(self.0))))
         }
-    }
 
-    #[inline(always)]
-    fn transpose_fours([a, b, c, d]: [Self; 4]) -> [Self; 4] {
-        // SAFETY: as above.
-        unsafe {
-            let ab =
-                [_mm512_unpacklo_ps(a.0, b.0), _mm512_unpackhi_ps(a.0, b.0)].map(|x| _mm512_castps_pd(x));
-            let cd =
-                [_mm512_unpacklo_ps(c.0, d.0), _mm512_unpackhi_ps(c.0, d.0)].map(|x| _mm512_castps_pd(x));
+        fn transpose_fours([a, b, c, d]: [Self; 4]) -> [Self; 4] {
+            let ab = [_mm512_unpacklo_ps(a.0, b.0), _mm512_unpackhi_ps(a.0, b.0)].map(|x| _mm512_castps_pd(x));
+            let cd = [_mm512_unpacklo_ps(c.0, d.0), _mm512_unpackhi_ps(c.0, d.0)].map(|x| _mm512_castps_pd(x));
             [
-                Self(_mm512_castpd_ps(_mm512_unpacklo_pd(ab[0], cd[0]))),
-                Self(_mm512_castpd_ps(_mm512_unpackhi_pd(ab[0], cd[0]))),
-                Self(_mm512_castpd_ps(_mm512_unpacklo_pd(ab[1], cd[1]))),
-                Self(_mm512_castpd_ps(_mm512_unpackhi_pd(ab[1], cd[1]))),
-            ]
+                _mm512_unpacklo_pd(ab[0], cd[0]), _mm512_unpackhi_pd(ab[0], cd[0]),
+                _mm512_unpacklo_pd(ab[1], cd[1]), _mm512_unpackhi_pd(ab[1], cd[1]),
+            ].map(|x| Self(_mm512_castpd_ps(x)))
+        }
+
+        fn store(self, to: &mut [f32]) {
+            match to.first_chunk_mut::<16>() {
+                Some(to) => _mm512_storeu_ps(to.as_mut_ptr(), self.0),
+                None => _mm512_mask_storeu_ps(to.as_mut_ptr(), first(to.len()), self.0),
+            }
         }
     }
+}
 
-    #[inline(always)]
-    fn store(self, out: &mut [f32]) {
-        let lanes = (1_u32 << out.len().min(16)) - 1;
-        // SAFETY: as above; the mask has a lane for each value of `out` and no more.
-        unsafe { _mm512_mask_storeu_ps(out.as_mut_ptr(), lanes as u16, self.0) }
+impl F32x16 {
+    methods! {
+        fn halves(self) -> [__m512d; 2] {
+            let high = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(self.0)));
+            [_mm512_cvtps_pd(_mm512_castps512_ps256(self.0)), _mm512_cvtps_pd(high)]
+        }
+    }
+}
+
+impl Wide<F32x16> for F64x16 {
+    methods! {
+        fn plus(self, v: F32x16) -> Self {
+            let (Self([a, b]), [low, high]) = (self, v.halves());
+            Self([_mm512_add_pd(a, low), _mm512_add_pd(b, high)])
+        }
+
+        fn plus_square(self, v: F32x16) -> Self {
+            let (Self([a, b]), [low, high]) = (self, v.halves());
+            Self([_mm512_fmadd_pd(low, low, a), _mm512_fmadd_pd(high, high, b)])
+        }
+
+        fn total(self) -> f64 { transmute::<[__m512d; 2], [f64; 16]>(self.0).iter().sum() }
     }
 }

@@ -1,8 +1,8 @@
 //! Plain Rust, for every other CPU: 4 lanes, which compilers put into vectors of the baseline where there are any.
 
-use std::ops::{Add, Mul, Sub};
+use std::array::from_fn;
 
-use super::{MAX_LANES, SQRT_HALF, Simd, Vector};
+use super::{INT16, MAX_LANES, SQRT_HALF, Simd, Vector, Wide};
 
 /// Needs no proof.
 #[derive(Debug, Clone, Copy)]
@@ -13,30 +13,67 @@ pub struct Scalar;
 #[repr(C, align(16))]
 pub struct Four([f32; 4]);
 
+/// 1.5 · 2²³: adding it leaves no bits below the point.
+const MAGIC: f32 = 12_582_912.0;
+
+impl Four {
+    #[inline(always)]
+    fn zip(self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
+        Self(from_fn(|i| f(self.0[i], other.0[i])))
+    }
+}
+
 macro_rules! lanewise {
-    ($Trait:ident, $method:ident, $op:tt) => {
-        impl $Trait for Four {
+    ($Trait:ident, $method:ident) => {
+        impl std::ops::$Trait for Four {
             type Output = Self;
             #[inline(always)]
-            fn $method(self, b: Self) -> Self {
-                let (a, b) = (self.0, b.0);
-                Self([a[0] $op b[0], a[1] $op b[1], a[2] $op b[2], a[3] $op b[3]])
+            fn $method(self, other: Self) -> Self {
+                self.zip(other, f32::$method)
             }
         }
     };
 }
 
-lanewise!(Add, add, +);
-lanewise!(Sub, sub, -);
-lanewise!(Mul, mul, *);
+lanewise!(Add, add);
+lanewise!(Sub, sub);
+lanewise!(Mul, mul);
 
 impl Simd for Scalar {
-    type V = Four;
     const LANES: usize = 4;
+    const WINDOW: usize = 12;
+    type V = Four;
+    type Window = [f32; 12];
+    type Places = [usize; 4];
 
     #[inline(always)]
     fn splat(self, x: f32) -> Four {
         Four([x; 4])
+    }
+
+    #[inline(always)]
+    fn zero(self) -> [f64; 4] {
+        [0.0; 4]
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32]) -> Four {
+        Four(from_fn(|i| from.get(i).copied().unwrap_or(0.0)))
+    }
+
+    #[inline(always)]
+    fn window(self, from: &[f32]) -> [f32; 12] {
+        from_fn(|i| from[i])
+    }
+
+    #[inline(always)]
+    fn places(self, places: Four, shift: i32) -> [usize; 4] {
+        places.0.map(|p| (p as i32 + shift) as usize)
+    }
+
+    #[inline(always)]
+    fn pick(self, window: [f32; 12], places: [usize; 4]) -> Four {
+        Four(places.map(|p| window[p]))
     }
 
     #[inline(always)]
@@ -49,16 +86,13 @@ impl Simd for Scalar {
     unsafe fn quads_i16(self, rows: &[*const i16; MAX_LANES], first: usize, at: usize) -> Four {
         // SAFETY: the caller's promise covers the four integers at `at`.
         let four = unsafe { rows[first].add(at).cast::<[i16; 4]>().read_unaligned() };
-        Four(four.map(|x| f32::from(x) * (1.0 / 32_768.0)))
+        Four(four.map(|x| f32::from(x) * INT16))
     }
 }
 
 // SAFETY: four float32 values.
 unsafe impl Vector for Four {
-    #[inline(always)]
-    fn like(self, x: f32) -> Self {
-        Self([x; 4])
-    }
+    type Wide = [f64; 4];
 
     // `f32::mul_add` is a slow call where the baseline has no fused multiply-add: rounded twice here.
     #[inline(always)]
@@ -72,11 +106,36 @@ unsafe impl Vector for Four {
     }
 
     #[inline(always)]
-    fn split_exponent(self) -> (Self, Self) {
+    fn min(self, other: Self) -> Self {
+        self.zip(other, |a, b| if a < b { a } else { b })
+    }
+
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        self.zip(other, |a, b| if a > b { a } else { b })
+    }
+
+    #[inline(always)]
+    fn round(self) -> Self {
+        Self(self.0.map(|x| (x + MAGIC) - MAGIC))
+    }
+
+    #[inline(always)]
+    fn floor(self) -> Self {
+        self.zip(self.round(), |x, nearest| if nearest > x { nearest - 1.0 } else { nearest })
+    }
+
+    #[inline(always)]
+    fn times_power_of_two(self, n: Self) -> Self {
+        self.zip(n, |x, n| x * f32::from_bits(((n.min(128.0) as i32 + 127) << 23) as u32))
+    }
+
+    #[inline(always)]
+    fn split(self) -> (Self, Self) {
         let bits = self.0.map(|x| x.to_bits() as i32);
         let e = bits.map(|b| b.wrapping_sub(SQRT_HALF) >> 23);
         let m = |i: usize| f32::from_bits(bits[i].wrapping_sub(e[i] << 23) as u32);
-        (Self(e.map(|e| e as f32)), Self([m(0), m(1), m(2), m(3)]))
+        (Self(from_fn(m)), Self(e.map(|e| e as f32)))
     }
 
     #[inline(always)]
@@ -86,13 +145,29 @@ unsafe impl Vector for Four {
     }
 
     #[inline(always)]
-    fn transpose_fours([a, b, c, d]: [Self; 4]) -> [Self; 4] {
-        let column = |i: usize| Self([a.0[i], b.0[i], c.0[i], d.0[i]]);
-        [column(0), column(1), column(2), column(3)]
+    fn transpose_fours(rows: [Self; 4]) -> [Self; 4] {
+        from_fn(|i| Self(rows.map(|row| row.0[i])))
     }
 
     #[inline(always)]
-    fn store(self, out: &mut [f32]) {
-        out.copy_from_slice(&self.0[..out.len()]);
+    fn store(self, to: &mut [f32]) {
+        to.iter_mut().zip(self.0).for_each(|(to, x)| *to = x);
+    }
+}
+
+impl Wide<Four> for [f64; 4] {
+    #[inline(always)]
+    fn plus(self, v: Four) -> Self {
+        from_fn(|i| self[i] + f64::from(v.0[i]))
+    }
+
+    #[inline(always)]
+    fn plus_square(self, v: Four) -> Self {
+        from_fn(|i| self[i] + f64::from(v.0[i]) * f64::from(v.0[i]))
+    }
+
+    #[inline(always)]
+    fn total(self) -> f64 {
+        self.iter().sum()
     }
 }
