@@ -12,6 +12,7 @@ pub mod flac;
 pub mod lanes;
 pub mod logmel;
 pub mod mel;
+pub mod npy;
 pub mod pool;
 pub mod recording;
 pub mod resample;
