@@ -1,10 +1,11 @@
-"""The feed: what it gives is a function of (seed, draw), whatever the threads, the cache and the path that led there."""
+"""The feed: what it gives is a function of (seed, draw), whatever the threads, the cache and the way there."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -145,6 +146,34 @@ def test_threads_cache_and_their_past_change_no_byte(paths, long_paths, half, tm
     assert run(told, 30, threads=2) == expected
     assert told.room < empty
     assert run(told, 30, prefetch=5) == expected
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["float32", "float16"])
+def test_ready_log_mels_are_fed_as_they_are_read(tmp_path, half):
+    rng = np.random.default_rng(0)
+    recipe = {"unit": "dB", "sample_rate": 16000, "n_fft": 1024, "hop_length": 512, "n_mels": 32, "mel_scale": "slaney"}
+    (tmp_path / "features.json").write_text(json.dumps(recipe))
+    files = [tmp_path / f"{i}.npy" for i in range(10)]
+    for i, file in enumerate(files):
+        logmel_FT = rng.normal(-40, 10, (32, 20)).astype((np.float16, np.float32)[i % 2])
+        np.save(file, np.asfortranarray(logmel_FT) if i % 3 == 0 else logmel_FT)
+    corpus = corpus_of(files, half=half)
+    assert corpus.survey.frames == 20
+    logmels = np.stack([asd.read_logmel(file, SPEC) for file in files])
+    if half:
+        logmels = logmels.astype(np.float16).astype(np.float32)
+    assert corpus.survey.mean == pytest.approx(logmels.mean(dtype=np.float64), rel=1e-12)
+    x_NFT = features.pre_normalise(logmels, corpus.survey.mean, corpus.survey.std)
+    with Feed(corpus, 10) as feed:
+        batch = next(feed)
+    np.testing.assert_array_equal(batch.views_VBFT, np.stack(asd.two_views(x_NFT[batch.windows_B], None)))
+    assert run(corpus_of(files, half=half, cache_gb=0), 8) == run(corpus, 8)
+    np.save(files[4], np.zeros((32, 21), np.float32))
+    with pytest.raises(DataError, match=r"4\.npy: its log-mel has 21 frames, that of .*0\.npy has 20"):
+        corpus_of(files)
+    np.save(files[4], np.zeros((31, 20), np.float32))
+    with pytest.raises(DataError, match=r"4\.npy: its log-mel has 31 bands, where 32 are expected"):
+        corpus_of(files)
 
 
 def test_float16_rounds(paths):
@@ -369,8 +398,7 @@ def test_after_the_end_it_says_so(paths):
 
 
 def own_threads() -> list[str]:
-    names = [Path(f"/proc/self/task/{task}/comm") for task in os.listdir("/proc/self/task")]
-    return [name.read_text().strip() for name in names if name.exists()]
+    return [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc")
@@ -389,9 +417,9 @@ def test_a_thousand_feeds_leave_nothing_behind(paths):
         del feed  # in the middle of its work
         if turn == 200:
             gc.collect()
-            before, files = resident(), len(os.listdir("/proc/self/fd"))
+            before, files = resident(), len(list(Path("/proc/self/fd").iterdir()))
     assert "asd-feed" not in own_threads()
-    assert len(os.listdir("/proc/self/fd")) <= files
+    assert len(list(Path("/proc/self/fd").iterdir())) <= files
     assert resident() < before * 1.1 + 2**24
 
 

@@ -44,17 +44,17 @@ class Feed:
     """An endless iterator of batches of two views. A context manager: leaving it, or dropping it, ends its threads.
 
     Draw p takes a clip from an endless stream of permutations keyed by (seed, epoch), and mixes each of its views with
-    the clip of an earlier draw, p - 1 - r for r uniform in [0, min(p, bank_size)), drawn again while that is a window of
-    the same recording; where no other recording came before, it is not mixed. See `asd.two_views` for what a view is:
-    the feed gives the same bytes, for log-mels pre-normalised by `asd.features.pre_normalise`.
+    the clip of an earlier draw, p - 1 - r for r uniform in [0, min(p, bank_size)), drawn again while that is a window
+    of the same recording; where no other recording came before, it is not mixed. See `asd.two_views` for what a view
+    is: the feed gives the same bytes, for log-mels pre-normalised by `asd.features.pre_normalise`.
 
     Args:
         corpus: recordings that were looked at.
         batch_size: B, not above the number of windows.
         seed, position: whole numbers from 0 to 2**64 - 1; the first batch begins at draw `position`.
         labels: a class for every path of the corpus: draws go round the classes. None draws all windows alike.
-        shares: how many draws of a round each class gets, such as ``{"00": 3, "02": 1, "04": 1, "06": 1}``; classes that
-            are not named are not drawn. None gives each class one.
+        shares: how many draws of a round each class gets, such as ``{"00": 3, "02": 1, "04": 1, "06": 1}``; classes
+            that are not named are not drawn. None gives each class one.
         rank, world_size: where several feeds share a stream: batch k of this one has the rows from draw
             (k · world_size + rank) · batch_size on.
         prefetch: batches that are made ahead.

@@ -14,6 +14,7 @@ use half::slice::HalfFloatSliceExt;
 use crate::error::{Error, Remedy, Result};
 use crate::extract;
 use crate::logmel::LogMel;
+use crate::npy;
 use crate::pool;
 use crate::recording::{self, Health, ReadOptions, Wave};
 
@@ -147,6 +148,15 @@ impl Corpus {
     }
 
     fn find(&self, file: &File, scratch: &mut pool::Scratch) -> Result<Found> {
+        let found = |starts, frames, health, logmels: Vec<f32>| {
+            let (sum, squares) = moments(&logmels);
+            self.keep(file, logmels);
+            Found { starts, frames, health, sum, squares }
+        };
+        if let Some(unit) = file.ln_per_unit {
+            let (frames, logmel) = self.matrix(file, unit, scratch)?;
+            return Ok(found(vec![0], frames, None, logmel));
+        }
         let (windows, health) = recording::read(&file.path, &self.options)?;
         let frames = self.front.frames(windows.clip)?;
         let values = self.bands() * frames;
@@ -155,9 +165,7 @@ impl Corpus {
             pool::check()?;
             self.compute(Wave::Float(window), out, scratch)?;
         }
-        let (sum, squares) = moments(&logmels);
-        self.keep(file, logmels);
-        Ok(Found { starts: windows.starts, frames, health: Some(health), sum, squares })
+        Ok(found(windows.starts, frames, Some(health), logmels))
     }
 
     /// The log-mel of `window` to `out`, (F, T). An error names the file.
@@ -191,6 +199,15 @@ impl Corpus {
         buffers: &mut recording::Buffers,
         scratch: &mut pool::Scratch,
     ) -> Result<()> {
+        if let Some(unit) = file.ln_per_unit {
+            let (_, logmel) = self.matrix(file, unit, scratch)?;
+            if logmel.len() != out.len() {
+                return Err(changed());
+            }
+            out.copy_from_slice(&logmel);
+            self.keep(file, logmel);
+            return Ok(());
+        }
         let (index, start) = (window.index as usize, window.start as usize);
         let fits = window.of as usize * out.len() * self.keep.bytes() <= self.room();
         if !fits
@@ -216,6 +233,17 @@ impl Corpus {
         Ok(())
     }
 
+    /// T and values of a ready log-mel, as precise as it is kept.
+    fn matrix(&self, file: &File, unit: f64, scratch: &mut pool::Scratch) -> Result<(usize, Vec<f32>)> {
+        let npy::Matrix { rows, columns, mut values } = npy::read(&file.path, unit)?;
+        if rows != self.bands() {
+            let reason = format!("its log-mel has {rows} bands, where {} are expected", self.bands());
+            return Err(Error::content(reason, Remedy::LeaveOut));
+        }
+        self.round(&mut values, scratch);
+        Ok((columns, values))
+    }
+
     /// The log-mel of one window, as precise as it is kept.
     fn compute(&self, wave: Wave<'_>, out: &mut [f32], scratch: &mut pool::Scratch) -> Result<()> {
         let logmel = &mut scratch.logmel;
@@ -224,13 +252,18 @@ impl Corpus {
             Wave::Int(wave) => self.front.compute(wave, logmel, out),
         }
         .map_err(Error::of_recording)?;
+        self.round(out, scratch);
+        Ok(())
+    }
+
+    /// Makes log-mels as precise as they are kept.
+    fn round(&self, logmels: &mut [f32], scratch: &mut pool::Scratch) {
         if self.keep == Keep::Half {
             let rounded = &mut scratch.corpus.rounded;
-            rounded.resize(out.len(), f16::ZERO);
-            rounded.convert_from_f32_slice(out);
-            rounded.convert_to_f32_slice(out);
+            rounded.resize(logmels.len(), f16::ZERO);
+            rounded.convert_from_f32_slice(logmels);
+            rounded.convert_to_f32_slice(logmels);
         }
-        Ok(())
     }
 
     /// Keeps all log-mels of `file`, if there is room.

@@ -13,6 +13,7 @@ pub mod fft;
 pub mod flac;
 pub mod logmel;
 pub mod mel;
+pub mod npy;
 pub mod order;
 pub mod pool;
 pub mod prefetch;

@@ -1,0 +1,79 @@
+//! Bytes -> a decoder -> what must hold of anything that it accepts. `asd-dsp`'s tests replay seeds and finds here.
+
+use std::fs;
+use std::path::Path;
+
+use asd_dsp::audio::Audio;
+use asd_dsp::recording::{self, ReadOptions};
+use asd_dsp::{flac, npy, wav};
+
+/// A WAV file: by the decoder itself, and by the choice of a decoder.
+pub fn wav(bytes: &[u8]) {
+    if let Ok(audio) = wav::decode(bytes) {
+        check(&audio);
+        assert!(audio.samples.len() <= bytes.len(), "a sample has at least a byte");
+        const FLOAT: [u8; 2] = [3, 0];
+        if !bytes.windows(2).any(|word| word == FLOAT) {
+            check_integers(&audio);
+        }
+    }
+    chosen(bytes);
+}
+
+/// A FLAC file, likewise.
+pub fn flac(bytes: &[u8]) {
+    if let Ok(audio) = flac::decode(bytes) {
+        check(&audio);
+        check_integers(&audio);
+    }
+    chosen(bytes);
+}
+
+/// A `.npy` file.
+pub fn npy(bytes: &[u8]) {
+    let Ok(stored) = npy::decode(bytes, 1.0) else { return };
+    assert!(stored.rows > 0 && stored.columns > 1);
+    assert_eq!(stored.values.len(), stored.rows * stored.columns);
+    assert!(2 * stored.values.len() < bytes.len(), "a value has at least two bytes");
+    assert!(stored.values.iter().all(|value| value.is_finite()));
+    let halved = npy::decode(bytes, 0.5).expect("half of a log-mel is one");
+    assert!(stored.values.iter().zip(&halved.values).all(|(one, half)| one * 0.5 == *half));
+}
+
+/// A file at `path`, read as a detector reads it: the mean of all channels at any rate, and the second channel.
+pub fn recording(bytes: &[u8], path: &Path) {
+    fs::write(path, bytes).expect("a place for the file");
+    let mean = ReadOptions {
+        sample_rate: 16_000,
+        n_fft: 64,
+        clip_samples: 100,
+        channel: None,
+        allow_upsampling: true,
+    };
+    let second = ReadOptions { channel: Some(1), allow_upsampling: false, ..mean };
+    for options in [mean, second] {
+        let Ok((windows, health)) = recording::read(path, &options) else { continue };
+        assert!(windows.samples.iter().all(|sample| sample.is_finite()));
+        assert!(windows.starts.is_sorted() && windows.starts[0] == 0);
+        assert!(windows.starts.iter().all(|start| start + windows.clip <= windows.samples.len()));
+        assert!(health.seconds > 0.0 && health.peak.is_finite() && health.rms <= health.peak * 1.000_001);
+        assert!((0.0..=1.0).contains(&health.clipped));
+    }
+}
+
+fn chosen(bytes: &[u8]) {
+    if let Ok(audio) = Audio::decode(bytes) {
+        assert!(audio.frames() > 0);
+        check(&audio);
+    }
+}
+
+fn check(audio: &Audio) {
+    assert!((1..=64).contains(&audio.channels) && (1..=768_000).contains(&audio.rate));
+    assert_eq!(audio.samples.len() % audio.channels, 0, "planes of one length");
+    assert_eq!(audio.frames() * audio.channels, audio.samples.len());
+}
+
+fn check_integers(audio: &Audio) {
+    assert!(audio.samples.iter().all(|sample| (-1.0..=1.0).contains(sample)), "integers fill [-1, 1]");
+}
