@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Remedy, Result};
 use crate::logmel::LogMel;
 use crate::pool;
-use crate::recording::{self, Audio, Health, ReadOptions};
+use crate::recording::{self, Audio, Health, ReadOptions, Source};
 
 /// The log-mels of one recording.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,10 +33,23 @@ pub fn read(
     each(paths, threads, go_on, |path, scratch| read_one(logmel, path, options, scratch))
 }
 
-/// Samples of one file as stored, decoded on the pool so that the caller can interrupt it.
+/// Samples of one file as stored; of a large one on the pool, so that the caller can interrupt it.
 pub fn decode(path: &Path, go_on: &mut dyn FnMut() -> bool) -> Result<Audio> {
-    let mut results = each(&[path.to_path_buf()], 1, go_on, |path, _| recording::decode(path))?;
-    results.pop().unwrap_or(Err(Error::Interrupted))
+    /// Bytes that are decoded in a fraction of a second, whatever they hold.
+    const SMALL: u64 = 16 << 20;
+    let source = Source::open(path)?;
+    let is_small = source.length <= SMALL;
+    let mut result = None;
+    let files = [(source, &mut result)].into_iter();
+    let job = into_slot(|source: Source, scratch: &mut pool::Scratch| {
+        source.decode(&mut scratch.files.bytes, Vec::new())
+    });
+    if is_small {
+        pool::run_here(files, job, go_on)?;
+    } else {
+        pool::run(files, 1, job, go_on)?;
+    }
+    result.unwrap_or(Err(Error::Interrupted))
 }
 
 /// Health of every path, in order, from decoding all of it.
@@ -46,7 +59,7 @@ pub fn scan(
     threads: usize,
     go_on: &mut dyn FnMut() -> bool,
 ) -> Result<Vec<Result<Health>>> {
-    each(paths, threads, go_on, |path, _| recording::scan(path, channel))
+    each(paths, threads, go_on, |path, scratch| recording::scan(path, channel, &mut scratch.files))
 }
 
 fn read_one(
@@ -55,7 +68,7 @@ fn read_one(
     options: &ReadOptions,
     scratch: &mut pool::Scratch,
 ) -> Result<Extract> {
-    let (windows, health) = recording::read(path, options)?;
+    let (windows, health) = recording::read_with(path, options, &mut scratch.files)?;
     let frames = logmel.frames(windows.clip)?;
     let per_window = logmel.spec().n_mels * frames;
     let mut out = vec![0.0; windows.starts.len() * per_window];
@@ -68,7 +81,9 @@ fn read_one(
         })?;
     }
     let seconds = |&start: &usize| start as f64 / f64::from(options.sample_rate);
-    Ok(Extract { logmel: out, frames, starts: windows.starts.iter().map(seconds).collect(), health })
+    let starts = windows.starts.iter().map(seconds).collect();
+    scratch.files.take_back(windows.samples);
+    Ok(Extract { logmel: out, frames, starts, health })
 }
 
 fn each<R: Send>(
@@ -78,12 +93,21 @@ fn each<R: Send>(
     one: impl Fn(&PathBuf, &mut pool::Scratch) -> Result<R> + Sync,
 ) -> Result<Vec<Result<R>>> {
     let mut results: Vec<Option<Result<R>>> = paths.iter().map(|_| None).collect();
-    let job = |(path, slot): (&PathBuf, &mut Option<Result<R>>), scratch: &mut pool::Scratch| {
+    pool::run(paths.iter().zip(results.iter_mut()), threads, into_slot(one), go_on)?;
+    Ok(results.into_iter().map(|slot| slot.unwrap_or(Err(Error::Interrupted))).collect())
+}
+
+/// A job that puts the result of `one` into its slot, so that a file that cannot be read ends nothing else.
+fn into_slot<T, R>(
+    one: impl Fn(T, &mut pool::Scratch) -> Result<R>,
+) -> impl Fn((T, &mut Option<Result<R>>), &mut pool::Scratch) -> Result<()> {
+    move |(item, slot), scratch| {
         pool::check()?;
         // Decoders read what strangers wrote: a bug that one file wakes must not take the others along.
-        let result = catch_unwind(AssertUnwindSafe(|| one(path, scratch))).unwrap_or_else(|_| {
+        let result = catch_unwind(AssertUnwindSafe(|| one(item, scratch))).unwrap_or_else(|_| {
             Err(Error::format("broke the decoder, which is a bug of it", Remedy::Convert))
         });
+        scratch.files.trim();
         match result {
             Err(Error::Interrupted) => Err(Error::Interrupted),
             result => {
@@ -91,7 +115,5 @@ fn each<R: Send>(
                 Ok(())
             }
         }
-    };
-    pool::run(paths.iter().zip(results.iter_mut()), threads, job, go_on)?;
-    Ok(results.into_iter().map(|slot| slot.unwrap_or(Err(Error::Interrupted))).collect())
+    }
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::{Error, Result};
-use crate::{augment, logmel};
+use crate::{augment, logmel, recording};
 
 /// How often the calling thread asks whether to go on.
 pub const POLL: Duration = Duration::from_millis(50);
@@ -27,6 +27,8 @@ pub struct Scratch {
     pub logmel: logmel::Scratch,
     /// For views.
     pub augment: augment::Scratch,
+    /// For files.
+    pub files: recording::Buffers,
 }
 
 thread_local! {
