@@ -29,9 +29,17 @@ impl Audio {
     /// [`Error::Format`] for anything else, naming what it looks like; the decoders' own errors;
     /// [`Error::Content`] where there are no samples.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
+        Self::decode_into(bytes, Vec::new())
+    }
+
+    /// The same, into the memory of `samples`.
+    ///
+    /// # Errors
+    /// As [`Audio::decode`].
+    pub fn decode_into(bytes: &[u8], samples: Vec<f32>) -> Result<Self> {
         let audio = match Kind::of(bytes) {
-            Kind::Wav => wav::decode(bytes)?,
-            Kind::Flac { start } => flac::decode(&bytes[start..])?,
+            Kind::Wav => wav::decode(bytes, samples)?,
+            Kind::Flac { start } => flac::decode(&bytes[start..], samples)?,
             Kind::Other { what, remedy } => return Err(Error::format(what, remedy)),
         };
         if audio.samples.is_empty() {
@@ -106,7 +114,7 @@ pub(crate) fn check_header(rate: u32, channels: usize) -> Result<()> {
 
 /// What the first bytes say a file is.
 #[derive(Debug, PartialEq)]
-enum Kind {
+pub(crate) enum Kind {
     Wav,
     /// FLAC, its marker at byte `start` (behind an ID3 tag, or 0).
     Flac {
@@ -119,7 +127,7 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(bytes: &[u8]) -> Self {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
         let starts = |magic: &[u8]| bytes.starts_with(magic);
         let id3 = id3_length(bytes);
         if starts(b"fLaC") || (id3 > 0 && bytes.get(id3..).is_some_and(|rest| rest.starts_with(b"fLaC"))) {

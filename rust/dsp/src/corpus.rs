@@ -82,8 +82,6 @@ pub struct Window {
 /// Buffers of one thread.
 #[derive(Default)]
 pub struct Scratch {
-    /// What files are read into.
-    pub files: recording::Buffers,
     rounded: Vec<f16>,
 }
 
@@ -157,7 +155,7 @@ impl Corpus {
             let (frames, logmel) = self.matrix(file, unit, scratch)?;
             return Ok(found(vec![0], frames, None, logmel));
         }
-        let (windows, health) = recording::read(&file.path, &self.options)?;
+        let (windows, health) = recording::read_with(&file.path, &self.options, &mut scratch.files)?;
         let frames = self.front.frames(windows.clip)?;
         let values = self.bands() * frames;
         let mut logmels = vec![0.0; windows.starts.len() * values];
@@ -165,6 +163,7 @@ impl Corpus {
             pool::check()?;
             self.compute(Wave::Float(window), out, scratch)?;
         }
+        scratch.files.take_back(windows.samples);
         Ok(found(windows.starts, frames, Some(health), logmels))
     }
 
@@ -185,9 +184,10 @@ impl Corpus {
             return kept.copy(window.index as usize, out).ok_or_else(changed);
         }
         // Taken out of the scratch, as the log-mel needs the rest of it while samples lie here.
-        let mut buffers = std::mem::take(&mut scratch.corpus.files);
-        let result = self.read_file(file, window, out, &mut buffers, scratch);
-        scratch.corpus.files = buffers;
+        let mut buffers = std::mem::take(&mut scratch.files);
+        let result = extract::contained(|| self.read_file(file, window, out, &mut buffers, scratch));
+        buffers.trim();
+        scratch.files = buffers;
         result
     }
 

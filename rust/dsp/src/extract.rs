@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Remedy, Result};
 use crate::logmel::LogMel;
 use crate::pool;
-use crate::recording::{self, Audio, Health, ReadOptions};
+use crate::recording::{self, Audio, Health, ReadOptions, Source};
 
 /// The log-mels of one recording.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,10 +33,23 @@ pub fn read(
     each(paths, threads, go_on, |path, scratch| read_one(logmel, path, options, scratch))
 }
 
-/// Samples of one file as stored, decoded on the pool so that the caller can interrupt it.
+/// Samples of one file as stored; of a large one on the pool, so that the caller can interrupt it.
 pub fn decode(path: &Path, go_on: &mut dyn FnMut() -> bool) -> Result<Audio> {
-    let mut results = each(&[path.to_path_buf()], 1, go_on, |path, _| recording::decode(path))?;
-    results.pop().unwrap_or(Err(Error::Interrupted))
+    /// Bytes that are decoded in a fraction of a second, whatever they hold.
+    const SMALL: u64 = 16 << 20;
+    let source = Source::open(path)?;
+    let is_small = source.length <= SMALL;
+    let mut result = None;
+    let files = [(source, &mut result)].into_iter();
+    let job = into_slot(|source: Source, scratch: &mut pool::Scratch| {
+        source.decode(&mut scratch.files.bytes, Vec::new())
+    });
+    if is_small {
+        pool::run_short(files, 1, job, go_on)?;
+    } else {
+        pool::run(files, 1, job, go_on)?;
+    }
+    result.unwrap_or(Err(Error::Interrupted))
 }
 
 /// Health of every path, in order, from decoding all of it.
@@ -46,7 +59,7 @@ pub fn scan(
     threads: usize,
     go_on: &mut dyn FnMut() -> bool,
 ) -> Result<Vec<Result<Health>>> {
-    each(paths, threads, go_on, |path, _| recording::scan(path, channel))
+    each(paths, threads, go_on, |path, scratch| recording::scan(path, channel, &mut scratch.files))
 }
 
 fn read_one(
@@ -55,7 +68,7 @@ fn read_one(
     options: &ReadOptions,
     scratch: &mut pool::Scratch,
 ) -> Result<Extract> {
-    let (windows, health) = recording::read(path, options)?;
+    let (windows, health) = recording::read_with(path, options, &mut scratch.files)?;
     let frames = logmel.frames(windows.clip)?;
     let per_window = logmel.spec().n_mels * frames;
     let mut out = vec![0.0; windows.starts.len() * per_window];
@@ -64,7 +77,9 @@ fn read_one(
         logmel.compute(window, &mut scratch.logmel, out).map_err(Error::of_recording)?;
     }
     let seconds = |&start: &usize| start as f64 / f64::from(options.sample_rate);
-    Ok(Extract { logmel: out, frames, starts: windows.starts.iter().map(seconds).collect(), health })
+    let starts = windows.starts.iter().map(seconds).collect();
+    scratch.files.take_back(windows.samples);
+    Ok(Extract { logmel: out, frames, starts, health })
 }
 
 /// `one` for every item, in order, where what one file does wrong is its own result.
@@ -75,12 +90,18 @@ pub(crate) fn each<P: Sync, R: Send>(
     one: impl Fn(&P, &mut pool::Scratch) -> Result<R> + Sync,
 ) -> Result<Vec<Result<R>>> {
     let mut results: Vec<Option<Result<R>>> = items.iter().map(|_| None).collect();
-    let job = |(item, slot): (&P, &mut Option<Result<R>>), scratch: &mut pool::Scratch| {
+    pool::run(items.iter().zip(results.iter_mut()), threads, into_slot(one), go_on)?;
+    Ok(results.into_iter().map(|slot| slot.unwrap_or(Err(Error::Interrupted))).collect())
+}
+
+/// A job that puts the result of `one` into its slot, so that a file that cannot be read ends nothing else.
+fn into_slot<T, R>(
+    one: impl Fn(T, &mut pool::Scratch) -> Result<R>,
+) -> impl Fn((T, &mut Option<Result<R>>), &mut pool::Scratch) -> Result<()> {
+    move |(item, slot), scratch| {
         pool::check()?;
-        // Decoders read what strangers wrote: a bug that one file wakes must not take the others along.
-        let result = catch_unwind(AssertUnwindSafe(|| one(item, scratch))).unwrap_or_else(|_| {
-            Err(Error::format("broke the decoder, which is a bug of it", Remedy::Convert))
-        });
+        let result = contained(|| one(item, scratch));
+        scratch.files.trim();
         match result {
             Err(Error::Interrupted) => Err(Error::Interrupted),
             result => {
@@ -88,7 +109,11 @@ pub(crate) fn each<P: Sync, R: Send>(
                 Ok(())
             }
         }
-    };
-    pool::run(items.iter().zip(results.iter_mut()), threads, job, go_on)?;
-    Ok(results.into_iter().map(|slot| slot.unwrap_or(Err(Error::Interrupted))).collect())
+    }
+}
+
+/// What `read` gives. Decoders read what strangers wrote: a bug that one file wakes must not take the others along.
+pub(crate) fn contained<R>(read: impl FnOnce() -> Result<R>) -> Result<R> {
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(Error::format("broke the decoder, which is a bug of it", Remedy::Convert)))
 }

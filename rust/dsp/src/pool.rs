@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::{Error, Result};
-use crate::{augment, corpus, feed, logmel};
+use crate::{augment, corpus, feed, logmel, recording};
 
 /// How often the calling thread asks whether to go on.
 pub const POLL: Duration = Duration::from_millis(50);
@@ -32,6 +32,8 @@ pub struct Scratch {
     pub corpus: corpus::Scratch,
     /// For the clips of a feed.
     pub feed: feed::Scratch,
+    /// For files.
+    pub files: recording::Buffers,
 }
 
 thread_local! {

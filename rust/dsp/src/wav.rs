@@ -3,8 +3,11 @@
 //! Integers are scaled by 2^-(bits - 1), so every format equals what libsndfile reads as float32, bit for bit.
 //! Sizes in the header are promises: what counts is the bytes that are there.
 
+use std::ops::Range;
+
 use crate::audio::{Audio, check_header};
 use crate::error::{Error, Remedy, Result};
+use crate::simd::{Isa, Kernel, Simd};
 
 const PCM: u16 = 0x0001;
 const IEEE_FLOAT: u16 = 0x0003;
@@ -17,65 +20,142 @@ const GUID_TAILS: [[u8; 14]; 2] = [
     [0, 0, 0x21, 0x07, 0xD3, 0x11, 0x86, 0x44, 0xC8, 0xC1, 0xCA, 0, 0, 0],
 ];
 
-/// Decodes a whole WAV file.
+/// Decodes a whole WAV file into the memory of `samples`.
 ///
 /// # Errors
 /// [`Error::Header`] where the header is cut off, incomplete or cannot be true; [`Error::Format`] for samples
 /// that are neither PCM nor float.
-pub fn decode(bytes: &[u8]) -> Result<Audio> {
-    let chunks = Chunks::find(bytes)?;
-    let format = Format::parse(chunks.format)?;
-    Ok(Audio {
-        rate: format.rate,
-        channels: format.channels,
-        samples: format.encoding.planar(chunks.data, format.channels),
-        truncated: chunks.truncated,
-    })
+pub fn decode(bytes: &[u8], samples: Vec<f32>) -> Result<Audio> {
+    Ok(Layout::of(bytes)?.decode(bytes, samples))
+}
+
+/// Where a WAV file has its samples, and how they are stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Layout {
+    /// Sample rate, Hz.
+    pub rate: u32,
+    /// Number of channels, at least 1.
+    pub channels: usize,
+    /// Bytes of the samples, whole frames only.
+    pub data: Range<usize>,
+    encoding: Encoding,
+    truncated: bool,
+}
+
+impl Layout {
+    /// Reads the header of a whole file.
+    ///
+    /// # Errors
+    /// As [`decode`].
+    pub fn of(bytes: &[u8]) -> Result<Self> {
+        let layout = Self::within(bytes, bytes.len())?;
+        layout.ok_or_else(|| cut_off(bytes.len()))
+    }
+
+    /// Reads the header of a file of `length` bytes from its beginning `head`; `None` where the header is longer.
+    ///
+    /// # Errors
+    /// As [`decode`].
+    pub fn within(head: &[u8], length: usize) -> Result<Option<Self>> {
+        let Some(Chunks { format, mut data, truncated }) = Chunks::find(head, length)? else {
+            return Ok(None);
+        };
+        let Format { encoding, channels, rate } = Format::parse(format)?;
+        data.end -= data.len() % (channels * encoding.bytes());
+        Ok(Some(Self { rate, channels, data, encoding, truncated }))
+    }
+
+    /// Samples of each channel.
+    #[must_use]
+    pub fn frames(&self) -> usize {
+        self.data.len() / self.block()
+    }
+
+    /// Bytes of one sample of all channels.
+    #[must_use]
+    pub fn block(&self) -> usize {
+        self.channels * self.encoding.bytes()
+    }
+
+    /// Decodes the file that the header was read from, into the memory of `samples`.
+    ///
+    /// # Panics
+    /// When `bytes` end before [`Layout::data`] does.
+    #[must_use]
+    pub fn decode(&self, bytes: &[u8], mut samples: Vec<f32>) -> Audio {
+        samples.clear();
+        self.encoding.planar(&bytes[self.data.clone()], self.channels, &mut samples);
+        Audio { rate: self.rate, channels: self.channels, samples, truncated: self.truncated }
+    }
+
+    /// The int16 samples of one channel of the file that the header was read from, instead of what `samples` held;
+    /// `false` where its samples are no such.
+    ///
+    /// # Panics
+    /// When `bytes` end before [`Layout::data`] does, or there is no such channel.
+    pub fn pcm16(&self, bytes: &[u8], channel: usize, samples: &mut Vec<i16>) -> bool {
+        assert!(channel < self.channels, "channel {channel} of {}", self.channels);
+        let is_pcm16 = matches!(self.encoding, Encoding::I16);
+        if is_pcm16 {
+            samples.clear();
+            let data = &bytes[self.data.clone()];
+            unpack(data, self.channels, channel..channel + 1, samples, i16::from_le_bytes);
+        }
+        is_pcm16
+    }
 }
 
 /// The two chunks that matter.
 struct Chunks<'a> {
     format: &'a [u8],
-    data: &'a [u8],
+    data: Range<usize>,
     /// The header promised more data than there is.
     truncated: bool,
 }
 
 impl<'a> Chunks<'a> {
-    fn find(bytes: &'a [u8]) -> Result<Self> {
-        let Some(riff_size) = u32_at(bytes, 4) else {
-            return Err(cut_off(bytes));
+    /// `None` where the chunks lie beyond `head`, with which a file of `length` bytes begins.
+    fn find(head: &'a [u8], length: usize) -> Result<Option<Self>> {
+        let Some(riff_size) = u32_at(head, 4) else {
+            return Err(cut_off(length));
         };
         // A header written before the recording ended, into a pipe, cannot know the sizes.
-        let sized = riff_size != u32::MAX && u64::from(riff_size) + 9 >= bytes.len() as u64;
+        let sized = riff_size != u32::MAX && u64::from(riff_size) + 9 >= length as u64;
         let (mut format, mut data, mut size64) = (None, None, None);
         let mut at = 12;
-        while at < bytes.len() && (format.is_none() || data.is_none()) {
-            let (Some(id), Some(size)) = (bytes.get(at..at + 4), u32_at(bytes, at + 4)) else {
+        while at < length && (format.is_none() || data.is_none()) {
+            let (Some(id), Some(size)) = (head.get(at..at + 4), u32_at(head, at + 4)) else {
+                if length - at >= 8 {
+                    return Ok(None);
+                }
                 break;
             };
-            let rest = &bytes[at + 8..];
+            let rest = length - at - 8;
             let mut size = u64::from(size);
+            let chunk = |size: u64| head.get(at + 8..)?.get(..usize::try_from(size).ok()?);
             if id == b"data" {
                 if size == u64::from(u32::MAX) {
                     size = size64.unwrap_or(size);
                 }
                 let unknown = is_placeholder(size) || (size == 0 && !sized);
-                let held = if unknown { rest } else { clamped(rest, size) };
-                data = Some((held, !unknown && size > held.len() as u64));
-                size = size.max(held.len() as u64);
-            } else if id == b"fmt " && size <= rest.len() as u64 {
-                format = Some(clamped(rest, size));
-            } else if id == b"ds64" && size <= rest.len() as u64 {
-                size64 = u64_at(clamped(rest, size), 8);
+                let held = if unknown { rest } else { usize::try_from(size).unwrap_or(rest).min(rest) };
+                data = Some((at + 8..at + 8 + held, !unknown && size > held as u64));
+                size = size.max(held as u64);
+            } else if (id == b"fmt " || id == b"ds64") && size <= rest as u64 {
+                let Some(chunk) = chunk(size) else { return Ok(None) };
+                if id == b"fmt " {
+                    format = Some(chunk);
+                } else {
+                    size64 = u64_at(chunk, 8);
+                }
             }
             let step = size.saturating_add(size & 1).saturating_add(8);
             at = usize::try_from(step).map_or(usize::MAX, |step| at.saturating_add(step));
         }
         match (format, data) {
-            (Some(format), Some((data, truncated))) => Ok(Self { format, data, truncated }),
+            (Some(format), Some((data, truncated))) => Ok(Some(Self { format, data, truncated })),
             // The next chunk would start beyond the end (or has less than a header): the file stops too early.
-            _ if at != bytes.len() && data.is_none() => Err(cut_off(bytes)),
+            (_, None) if at != length => Err(cut_off(length)),
             (None, _) => Err(header("the WAV header has no fmt chunk")),
             (_, None) => Err(header("the WAV file has no data chunk: it holds a header and no samples")),
         }
@@ -124,7 +204,7 @@ fn sample_format(tag: u16, chunk: &[u8]) -> Result<u16> {
 }
 
 /// How one sample is stored.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 enum Encoding {
     U8,
     I16,
@@ -170,32 +250,60 @@ impl Encoding {
         }
     }
 
-    /// Interleaved bytes -> planar samples; an incomplete last frame is left out.
-    fn planar(self, data: &[u8], channels: usize) -> Vec<f32> {
+    /// Interleaved bytes -> planar samples behind those that are there.
+    fn planar(self, data: &[u8], channels: usize, out: &mut Vec<f32>) {
+        let all = 0..channels;
         match self {
-            Self::U8 => planar(data, channels, |[b]| (f32::from(b) - 128.0) / 128.0),
-            Self::I16 => planar(data, channels, |b| f32::from(i16::from_le_bytes(b)) / 32_768.0),
-            Self::I24 => planar(data, channels, |[a, b, c]| {
+            Self::U8 => unpack(data, channels, all, out, |[b]| (f32::from(b) - 128.0) / 128.0),
+            Self::I16 => unpack(data, channels, all, out, |b| f32::from(i16::from_le_bytes(b)) / 32_768.0),
+            Self::I24 => unpack(data, channels, all, out, |[a, b, c]| {
                 (i32::from_le_bytes([0, a, b, c]) >> 8) as f32 / 8_388_608.0
             }),
-            Self::I32 => planar(data, channels, |b| i32::from_le_bytes(b) as f32 / 2_147_483_648.0),
-            Self::F32 => planar(data, channels, f32::from_le_bytes),
-            Self::F64 => planar(data, channels, |b| f64::from_le_bytes(b) as f32),
+            Self::I32 => {
+                unpack(data, channels, all, out, |b| i32::from_le_bytes(b) as f32 / 2_147_483_648.0);
+            }
+            Self::F32 => unpack(data, channels, all, out, f32::from_le_bytes),
+            Self::F64 => unpack(data, channels, all, out, |b| f64::from_le_bytes(b) as f32),
         }
     }
 }
 
-fn planar<const W: usize>(data: &[u8], channels: usize, sample: impl Fn([u8; W]) -> f32) -> Vec<f32> {
+/// Appends the samples of the channels `wanted`, one channel after the other.
+fn unpack<const W: usize, T>(
+    data: &[u8],
+    channels: usize,
+    wanted: Range<usize>,
+    out: &mut Vec<T>,
+    sample: impl Fn([u8; W]) -> T,
+) {
     let (words, _) = data.as_chunks::<W>();
-    let words = &words[..words.len() - words.len() % channels];
-    if channels == 1 {
-        return words.iter().map(|&word| sample(word)).collect();
+    out.reserve(words.len() / channels * wanted.len());
+    Isa::available()[0].run(Unpack { words, channels, wanted, out, sample });
+}
+
+/// A plain loop, compiled for the instruction set at hand.
+struct Unpack<'a, const W: usize, T, F> {
+    words: &'a [[u8; W]],
+    channels: usize,
+    wanted: Range<usize>,
+    out: &'a mut Vec<T>,
+    sample: F,
+}
+
+impl<const W: usize, T, F: Fn([u8; W]) -> T> Kernel for Unpack<'_, W, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Simd>(self, _isa: I) {
+        let Self { words, channels, wanted, out, sample } = self;
+        if channels == 1 {
+            out.extend(words.iter().map(|&word| sample(word)));
+            return;
+        }
+        for channel in wanted {
+            out.extend(words.chunks_exact(channels).map(|frame| sample(frame[channel])));
+        }
     }
-    let mut samples = Vec::with_capacity(words.len());
-    for channel in 0..channels {
-        samples.extend(words.iter().skip(channel).step_by(channels).map(|&word| sample(word)));
-    }
-    samples
 }
 
 /// Sizes that writers put down when they cannot know: all ones, and SoX's and arecord's "as much as fits".
@@ -203,13 +311,8 @@ fn is_placeholder(size: u64) -> bool {
     matches!(size, 0x7FFF_F000..=0x8000_0000 | 0xFFFF_F000..=0xFFFF_FFFF | u64::MAX)
 }
 
-fn clamped(bytes: &[u8], size: u64) -> &[u8] {
-    let size = usize::try_from(size).unwrap_or(usize::MAX);
-    &bytes[..size.min(bytes.len())]
-}
-
-fn cut_off(bytes: &[u8]) -> Error {
-    header(format!("the WAV header is cut off: the file ends after {} bytes", bytes.len()))
+fn cut_off(length: usize) -> Error {
+    header(format!("the WAV header is cut off: the file ends after {length} bytes"))
 }
 
 fn header(reason: impl Into<String>) -> Error {

@@ -6,7 +6,7 @@ mod common;
 use std::path::Path;
 
 use asd_dsp::error::{Error, Result};
-use asd_dsp::recording::{self, Health, ReadOptions, Windows};
+use asd_dsp::recording::{self, Buffers, Health, ReadOptions, Windows};
 use common::{Folder, Wav};
 use proptest::prelude::*;
 
@@ -20,6 +20,10 @@ const OPTIONS: ReadOptions = ReadOptions {
 
 fn read(folder: &Folder, bytes: &[u8], options: &ReadOptions) -> Result<(Windows, Health)> {
     recording::read(&folder.file("clip.wav", bytes), options)
+}
+
+fn scan(path: &Path) -> Health {
+    recording::scan(path, Some(0), &mut Buffers::default()).unwrap()
 }
 
 /// Reason and hint, the folder's own name taken out of the hint.
@@ -118,17 +122,17 @@ fn health_is_what_was_recorded() {
     assert!((health.rms - (energy / 32_000.0).sqrt()).abs() < 1e-12);
 
     let silent = Wav::pcm16(1, 16_000, &[0; 16_000]);
-    let health = recording::scan(&folder.file("silent.wav", &silent.bytes()), Some(0)).unwrap();
+    let health = scan(&folder.file("silent.wav", &silent.bytes()));
     assert_eq!((health.peak, health.rms, health.clipped), (0.0, 0.0, 0.0));
 
     let cut = Wav { data_size: Some(64_000), ..silent };
-    assert!(recording::scan(&folder.file("cut.wav", &cut.bytes()), Some(0)).unwrap().truncated);
+    assert!(scan(&folder.file("cut.wav", &cut.bytes())).truncated);
 }
 
 #[test]
 fn the_digest_is_of_the_samples_and_of_all_channels() {
     let folder = Folder::new();
-    let digest = |wav: Wav| recording::scan(&folder.file("x.wav", &wav.bytes()), Some(0)).unwrap().digest;
+    let digest = |wav: Wav| scan(&folder.file("x.wav", &wav.bytes())).digest;
     let sixteen: Vec<i16> = (0..4000).map(|n| n * 7).collect();
     let floats: Vec<f32> = sixteen.iter().map(|&s| f32::from(s) / 32_768.0).collect();
     let mut other = sixteen.clone();
