@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "augment": BOTTOM | {"features"},
     "data": BOTTOM | {"features"},
     "feed": BOTTOM | {"features", "augment", "data"},
+    "bench": BOTTOM | {"features", "augment", "data"},
     "models": set(),
     "detect": BOTTOM | {"features", "data", "feed", "models"},
     "train": BOTTOM | {"features", "data", "feed", "models", "detect"},
