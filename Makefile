@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test lint bench quality clean
 
 # What `asd` needs to run: enough for the demo.
 $(VENV)/.base: pyproject.toml $(RUST)
@@ -35,8 +35,14 @@ lint: $(VENV)/.all
 	$(BIN)/ruff check python tests benches
 	$(BIN)/mypy
 
-# Figures of the README: make bench DATA=FOLDER
-bench: $(VENV)/.base
+# The README's figures of speed: make bench [ARGS="--quick"]
+bench: $(VENV)/.all
+	$(BIN)/python benches/speed.py $(ARGS)
+	@if command -v valgrind >/dev/null; then $(BIN)/python benches/instructions.py; \
+	else echo "no valgrind here: instructions are not counted"; fi
+
+# The README's figures of quality: make quality DATA=FOLDER
+quality: $(VENV)/.base
 	$(BIN)/python benches/baselines.py --data "$(or $(DATA),$(ASD_DATA),data)"
 
 clean:

@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "data": BOTTOM | {"features"},
     "corpus": BOTTOM | {"features"},
     "feed": BOTTOM | {"features", "augment", "corpus", "data"},
+    "bench": BOTTOM | {"features", "augment", "corpus", "feed", "data"},
     "models": set(),
     "detect": BOTTOM | {"features", "data", "corpus", "feed", "models"},
     "train": BOTTOM | {"features", "data", "corpus", "feed", "models", "detect"},

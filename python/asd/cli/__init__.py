@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from asd.cli import data, demo, doctor, report, score, train
+from asd.cli import bench, data, demo, doctor, report, score, train
 from asd.cli._errors import GuardedGroup
 
 app = typer.Typer(
@@ -43,4 +43,5 @@ app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("score")(score.score)
 app.command("report")(report.report)
+app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
