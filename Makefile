@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test lint fuzz valgrind bench clean
 
 # What `asd` needs to run: enough for the demo.
 $(VENV)/.base: pyproject.toml $(RUST)
@@ -34,6 +34,14 @@ lint: $(VENV)/.all
 	$(BIN)/ruff format --check python tests benches
 	$(BIN)/ruff check python tests benches
 	$(BIN)/mypy
+
+# Arbitrary bytes for every decoder, this many minutes each: make fuzz MINUTES=10
+fuzz:
+	rust/fuzz/run.sh $(or $(MINUTES),10)
+
+# The crate's tests under memcheck. Needed beforehand: valgrind
+valgrind:
+	rust/valgrind.sh
 
 # Figures of the README: make bench DATA=FOLDER
 bench: $(VENV)/.base
