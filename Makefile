@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
+<<<<<<< HEAD
 .PHONY: setup demo test lint bench quality clean
 
 # What `asd` needs to run: enough for the demo.
@@ -35,6 +36,14 @@ lint: $(VENV)/.all
 	$(BIN)/ruff check python tests benches
 	$(BIN)/mypy
 
+# Arbitrary bytes for every decoder, this many minutes each: make fuzz MINUTES=10
+fuzz:
+	rust/fuzz/run.sh $(or $(MINUTES),10)
+
+# The crate's tests under memcheck. Needed beforehand: valgrind
+valgrind:
+	rust/valgrind.sh
+
 # The README's figures of speed: make bench [ARGS="--quick"]
 bench: $(VENV)/.all
 	$(BIN)/python benches/speed.py $(ARGS)
@@ -43,6 +52,18 @@ bench: $(VENV)/.all
 
 # The README's figures of quality: make quality DATA=FOLDER
 quality: $(VENV)/.base
+=======
+# Arbitrary bytes for every decoder, this many minutes each: make fuzz MINUTES=10
+fuzz:
+	rust/fuzz/run.sh $(or $(MINUTES),10)
+
+# The crate's tests under memcheck. Needed beforehand: valgrind
+valgrind:
+	rust/valgrind.sh
+
+# Figures of the README: make bench DATA=FOLDER
+bench: $(VENV)/.base
+>>>>>>> fuzz
 	$(BIN)/python benches/baselines.py --data "$(or $(DATA),$(ASD_DATA),data)"
 
 clean:

@@ -1,7 +1,4 @@
-"""Writes the seeds: one small valid file of every kind, by the writers that the world uses (soundfile, numpy).
-
-    python rust/fuzz/seeds.py
-"""
+"""Writes the seeds: one small valid file of every kind, by the writers that the world uses (soundfile, numpy)."""
 
 from __future__ import annotations
 
@@ -17,6 +14,7 @@ RATE = 16000
 
 
 def main() -> None:
+    """Write all of them. Float WAV files carry the time of writing, so they differ each time."""
     for target in ("wav", "flac", "npy"):
         (SEEDS / target).mkdir(parents=True, exist_ok=True)
     audio()
@@ -24,6 +22,7 @@ def main() -> None:
 
 
 def audio() -> None:
+    """Two channels of a chirp and a tone in every encoding, silence, noise."""
     n = np.arange(300)
     wave_NC = np.stack([np.sin(n * n / 900), 0.25 * np.cos(n / 9)], axis=1)
     for channels, subtype in itertools.product((1, 2), ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")):

@@ -5,8 +5,8 @@
 //! literal, with a grammar, big integers and some thirty crates below them; both allocate the length that a header
 //! states before they look for its bytes, and `npyz` multiplies the shape unchecked.
 //!
-//! Read is what numpy reads: keys in any order, blanks anywhere, either quote, bytes behind the matrix. Left out are
-//! the parts of Python that no writer of matrices uses: escapes, comments, sums, Python 2's long integers.
+//! Read is what numpy reads: keys in any order, blanks anywhere, either quote, bytes behind the matrix. Left out is
+//! the Python that no writer of matrices uses: escapes, prefixes, comments, long integers, types without a byte order.
 
 use std::fs;
 use std::io;

@@ -15,10 +15,21 @@ struct Limited;
 #[global_allocator]
 static LIMITED: Limited = Limited;
 
+impl Limited {
+    /// Counts `size` bytes, if there is room for them.
+    fn admits(&self, size: usize) -> bool {
+        let admitted = HELD.fetch_add(size, Ordering::Relaxed) + size <= LIMIT;
+        if !admitted {
+            HELD.fetch_sub(size, Ordering::Relaxed);
+        }
+        admitted
+    }
+}
+
 // SAFETY: every call goes to the system's allocator unchanged, or fails as it may.
 unsafe impl GlobalAlloc for Limited {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size() > LIMIT {
+        if !self.admits(layout.size()) {
             return ptr::null_mut();
         }
         // SAFETY: the caller's promises about `layout` are passed on.
@@ -26,7 +37,7 @@ unsafe impl GlobalAlloc for Limited {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        if HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size() > LIMIT {
+        if !self.admits(layout.size()) {
             return ptr::null_mut();
         }
         // SAFETY: as above.
