@@ -5,8 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
-<<<<<<< HEAD
-.PHONY: setup demo test lint bench quality clean
+.PHONY: setup demo test lint bench quality fuzz valgrind clean
 
 # What `asd` needs to run: enough for the demo.
 $(VENV)/.base: pyproject.toml $(RUST)
@@ -52,18 +51,6 @@ bench: $(VENV)/.all
 
 # The README's figures of quality: make quality DATA=FOLDER
 quality: $(VENV)/.base
-=======
-# Arbitrary bytes for every decoder, this many minutes each: make fuzz MINUTES=10
-fuzz:
-	rust/fuzz/run.sh $(or $(MINUTES),10)
-
-# The crate's tests under memcheck. Needed beforehand: valgrind
-valgrind:
-	rust/valgrind.sh
-
-# Figures of the README: make bench DATA=FOLDER
-bench: $(VENV)/.base
->>>>>>> fuzz
 	$(BIN)/python benches/baselines.py --data "$(or $(DATA),$(ASD_DATA),data)"
 
 clean:

@@ -27,13 +27,13 @@ fn decode(criterion: &mut Criterion) {
     let clip = clip();
     let shorts: Vec<i16> = clip.iter().map(|&s| s as i16).collect();
     let (wav_file, flac_file) = (Wav::pcm16(1, RATE, &shorts).bytes(), flac_file(&clip));
-    let expected = wav::decode(&wav_file).expect("the file is whole").samples;
-    assert_eq!(flac::decode(&flac_file).expect("the file is whole").samples, expected);
+    let expected = wav::decode(&wav_file, Vec::new()).expect("the file is whole").samples;
+    assert_eq!(flac::decode(&flac_file, Vec::new()).expect("the file is whole").samples, expected);
 
     let mut group = criterion.benchmark_group("decode");
     group.throughput(Throughput::Elements(SAMPLES as u64));
-    group.bench_function("wav", |b| b.iter(|| wav::decode(black_box(&wav_file))));
-    group.bench_function("flac", |b| b.iter(|| flac::decode(black_box(&flac_file))));
+    group.bench_function("wav", |b| b.iter(|| wav::decode(black_box(&wav_file), Vec::new())));
+    group.bench_function("flac", |b| b.iter(|| flac::decode(black_box(&flac_file), Vec::new())));
     group.finish();
 }
 

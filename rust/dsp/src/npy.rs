@@ -8,13 +8,12 @@
 //! Read is what numpy reads: keys in any order, blanks anywhere, either quote, bytes behind the matrix. Left out is
 //! the Python that no writer of matrices uses: escapes, prefixes, comments, long integers, types without a byte order.
 
-use std::fs;
-use std::io;
 use std::path::Path;
 
 use half::f16;
 
 use crate::error::{Error, Remedy, Result};
+use crate::recording::Source;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
@@ -40,10 +39,9 @@ pub struct Matrix {
 /// # Errors
 /// [`Error::Io`], and all of [`decode`].
 pub fn read(path: &Path, ln_per_unit: f64) -> Result<Matrix> {
-    if !fs::metadata(path).map_err(refused)?.is_file() {
-        return Err(Error::io("it is no file but a folder, a device or a pipe", Remedy::LeaveOut));
-    }
-    decode(&fs::read(path).map_err(refused)?, ln_per_unit)
+    let mut bytes = Vec::new();
+    Source::open(path)?.read(&mut bytes)?;
+    decode(&bytes, ln_per_unit)
 }
 
 /// Decodes the bytes of a `.npy` file.
@@ -219,36 +217,4 @@ impl<'a> Literal<'a> {
 
 fn damaged(how: &str) -> Error {
     Error::Header(format!("the .npy header {how}"))
-}
-
-/// The operating system's refusal in plain words.
-fn refused(error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-            Error::io("there is no such file", Remedy::CheckPath)
-        }
-        io::ErrorKind::PermissionDenied => Error::io("you are not allowed to read it", Remedy::GrantAccess),
-        _ => Error::io(format!("it cannot be read: {error}"), Remedy::CopyAgain),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_half_is_exact() {
-        for bits in 0..=u16::MAX {
-            let (exponent, fraction) = (i32::from(bits >> 10 & 0x1F), f64::from(bits & 0x3FF) / 1024.0);
-            let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
-            let got = half(bits);
-            match exponent {
-                31 => assert!(got.is_nan()),
-                0 => assert_eq!(got.to_bits(), (sign * fraction * 2_f64.powi(-14)).to_bits()),
-                _ => {
-                    assert_eq!(got.to_bits(), (sign * (1.0 + fraction) * 2_f64.powi(exponent - 15)).to_bits())
-                }
-            }
-        }
-    }
 }

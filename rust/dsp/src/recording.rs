@@ -274,7 +274,7 @@ impl Source {
     }
 
     /// All bytes from where the file stands, instead of what `bytes` held.
-    fn read(&mut self, bytes: &mut Vec<u8>) -> Result<()> {
+    pub(crate) fn read(&mut self, bytes: &mut Vec<u8>) -> Result<()> {
         bytes.clear();
         self.file.read_to_end(bytes).map_err(|error| refused(&error))?;
         Ok(())

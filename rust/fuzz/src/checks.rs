@@ -9,7 +9,7 @@ use asd_dsp::{flac, npy, wav};
 
 /// A WAV file: by the decoder itself, and by the choice of a decoder.
 pub fn wav(bytes: &[u8]) {
-    if let Ok(audio) = wav::decode(bytes) {
+    if let Ok(audio) = wav::decode(bytes, Vec::new()) {
         check(&audio);
         assert!(audio.samples.len() <= bytes.len(), "a sample has at least a byte");
         const FLOAT: [u8; 2] = [3, 0];
@@ -24,7 +24,7 @@ pub fn wav(bytes: &[u8]) {
 pub fn flac(bytes: &[u8]) {
     let repaired = repaired(bytes);
     for bytes in [Some(bytes), repaired.as_deref()].into_iter().flatten() {
-        if let Ok(audio) = flac::decode(bytes) {
+        if let Ok(audio) = flac::decode(bytes, Vec::new()) {
             check(&audio);
             check_integers(&audio);
         }
