@@ -14,8 +14,9 @@ table=$work/table.txt
 row='%-22s %7s %7s %8s %12s %8s\n'
 
 export CARGO_PROFILE_RELEASE_DEBUG=line-tables-only CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
-binaries=$(cargo test --package asd-dsp --release --lib --tests --no-run --message-format=json --target-dir "$work" |
-    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
+cargo test --package asd-dsp --release --lib --tests --no-run --message-format=json --target-dir "$work" \
+    >"$work/messages.json"
+binaries=$(sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' "$work/messages.json")
 
 status=0
 printf "$row" binary tests errors seconds 'lost, bytes' exit >"$table"
@@ -34,5 +35,6 @@ for binary in $binaries; do
         "$(sed -n 's/.*definitely lost: \([0-9,]*\) bytes.*/\1/p' "$log.memcheck" | tail -n 1)" "$code" >>"$table"
 done
 cat "$table"
+[ "$(wc -l <"$table")" -gt 1 ] || { echo "No test is called $*" >&2; exit 1; }
 [ $status -eq 0 ] || echo "See $work/*.log and *.log.memcheck" >&2
 exit $status
