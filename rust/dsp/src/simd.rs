@@ -3,27 +3,38 @@
 //! A kernel is written once, generic over [`Simd`], and [`Isa::run`] compiles it for every instruction set: each
 //! of its functions is `#[inline(always)]`, so that all of it lands inside one function that has the set enabled.
 //!
-//! Why this is sound: a token ([`Avx512`](avx512::Avx512), ...) is made only where its [`Isa`] was detected, every
-//! vector comes out of a token or another vector, and so wherever a vector can be touched the CPU has its
-//! instructions. Memory is reached through slices whose length is checked; only [`Simd::quads`] and
-//! [`Simd::quads_i16`] leave that to their callers.
+//! Why this is sound: a token (`Avx512`, ...) is made only where its [`Isa`] was detected, every vector comes out of
+//! a token or another vector, and so wherever a vector can be touched the CPU has its instructions. Memory is
+//! reached through slices whose length is checked; only [`Simd::quads`] and [`Simd::quads_i16`] leave that to their
+//! callers.
 
 use std::f32::consts::FRAC_1_SQRT_2;
 use std::ops::{Add, Mul, Sub};
 
 use crate::error::{Error, Result};
 
-/// Methods of a token or a vector that are made of intrinsics.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-macro_rules! methods {
+/// Methods that land inside their caller, a line each where they fit.
+macro_rules! inlined {
     ($(fn $name:ident($($parameter:tt)*) $(-> $Output:ty)? { $($body:tt)* })*) => {$(
         #[inline(always)]
         fn $name($($parameter)*) $(-> $Output)? {
-            // SAFETY: `self`, or a vector among the parameters, exists only where the CPU has the instructions; what
-            // is read or written is an array, or as many values of a slice as its length allows.
-            unsafe { $($body)* }
+            $($body)*
         }
     )*};
+}
+
+/// Such methods of a token or a vector, made of intrinsics.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! intrinsic {
+    ($(fn $name:ident($($parameter:tt)*) $(-> $Output:ty)? { $($body:tt)* })*) => {
+        inlined! {$(
+            fn $name($($parameter)*) $(-> $Output)? {
+                // SAFETY: `self`, or a vector among the parameters, exists only where the CPU has the instructions;
+                // what is read or written is an array, or as many values of a slice as it has.
+                unsafe { $($body)* }
+            }
+        )*}
+    };
 }
 
 /// A vector type and its arithmetic.
@@ -42,7 +53,36 @@ macro_rules! vector {
     ($V:ident, $Trait:ident, $method:ident, $intrinsic:ident) => {
         impl std::ops::$Trait for $V {
             type Output = Self;
-            methods! { fn $method(self, other: Self) -> Self { Self($intrinsic(self.0, other.0)) } }
+            intrinsic! { fn $method(self, other: Self) -> Self { Self($intrinsic(self.0, other.0)) } }
+        }
+    };
+}
+
+/// The sums of such a vector, which knows its `halves` in float64.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! wide {
+    ($W:ident, $V:ident, $raw:ty, $add:ident, $mul_add:expr) => {
+        #[doc = concat!("Sums of the lanes of a [`", stringify!($V), "`], in two halves.")]
+        #[derive(Clone, Copy)]
+        pub struct $W([$raw; 2]);
+
+        impl Wide<$V> for $W {
+            intrinsic! {
+                fn plus(self, v: $V) -> Self {
+                    let ([a, b], [low, high]) = (self.0, v.halves());
+                    Self([$add(a, low), $add(b, high)])
+                }
+
+                fn plus_square(self, v: $V) -> Self {
+                    let ([a, b], [low, high]) = (self.0, v.halves());
+                    Self([$mul_add(low, low, a), $mul_add(high, high, b)])
+                }
+
+                fn total(self) -> f64 {
+                    const LANES: usize = 2 * size_of::<$raw>() / size_of::<f64>();
+                    std::mem::transmute::<[$raw; 2], [f64; LANES]>(self.0).iter().sum()
+                }
+            }
         }
     };
 }

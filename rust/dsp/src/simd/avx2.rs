@@ -1,7 +1,6 @@
 //! AVX2 with fused multiply-add: 8 lanes.
 
 use std::arch::x86_64::*;
-use std::mem::transmute;
 
 use super::{INT16, Kernel, MAX_LANES, SQRT_HALF, Simd, Vector, Wide};
 
@@ -16,10 +15,7 @@ pub fn run<K: Kernel>(kernel: K) -> K::Output {
 }
 
 vector!(F32x8, __m256, _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps);
-
-/// Two halves of 4 values.
-#[derive(Clone, Copy)]
-pub struct F64x8([__m256d; 2]);
+wide!(F64x8, F32x8, __m256d, _mm256_add_pd, _mm256_fmadd_pd);
 
 /// The first lanes, fewer than 8: all bits of theirs are set.
 #[inline(always)]
@@ -33,10 +29,10 @@ impl Simd for Avx2 {
     const WINDOW: usize = 16;
     type V = F32x8;
     type Window = [__m256; 2];
-    /// The lane of either half, and by its sign the half.
+    /// The lane of either register, and the register by its sign.
     type Places = (__m256i, __m256);
 
-    methods! {
+    intrinsic! {
         fn splat(self, x: f32) -> F32x8 { F32x8(_mm256_set1_ps(x)) }
         fn zero(self) -> F64x8 { F64x8([_mm256_setzero_pd(); 2]) }
 
@@ -57,9 +53,9 @@ impl Simd for Avx2 {
             (place, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(place)))
         }
 
-        fn pick(self, [low, high]: [__m256; 2], (lane, half): (__m256i, __m256)) -> F32x8 {
+        fn pick(self, [low, high]: [__m256; 2], (lane, register): (__m256i, __m256)) -> F32x8 {
             let (low, high) = (_mm256_permutevar8x32_ps(low, lane), _mm256_permutevar8x32_ps(high, lane));
-            F32x8(_mm256_blendv_ps(low, high, half))
+            F32x8(_mm256_blendv_ps(low, high, register))
         }
     }
 
@@ -87,7 +83,7 @@ impl Simd for Avx2 {
 unsafe impl Vector for F32x8 {
     type Wide = F64x8;
 
-    methods! {
+    intrinsic! {
         fn mul_add(self, b: Self, c: Self) -> Self { Self(_mm256_fmadd_ps(self.0, b.0, c.0)) }
         fn neg_mul_add(self, b: Self, c: Self) -> Self { Self(_mm256_fnmadd_ps(self.0, b.0, c.0)) }
         fn min(self, other: Self) -> Self { Self(_mm256_min_ps(self.0, other.0)) }
@@ -114,11 +110,13 @@ unsafe impl Vector for F32x8 {
         }
 
         fn transpose_fours([a, b, c, d]: [Self; 4]) -> [Self; 4] {
-            let ab = [_mm256_unpacklo_ps(a.0, b.0), _mm256_unpackhi_ps(a.0, b.0)].map(|x| _mm256_castps_pd(x));
-            let cd = [_mm256_unpacklo_ps(c.0, d.0), _mm256_unpackhi_ps(c.0, d.0)].map(|x| _mm256_castps_pd(x));
+            let pairs = |x: Self, y: Self| {
+                [_mm256_unpacklo_ps(x.0, y.0), _mm256_unpackhi_ps(x.0, y.0)].map(|pair| _mm256_castps_pd(pair))
+            };
+            let ([ab0, ab1], [cd0, cd1]) = (pairs(a, b), pairs(c, d));
             [
-                _mm256_unpacklo_pd(ab[0], cd[0]), _mm256_unpackhi_pd(ab[0], cd[0]),
-                _mm256_unpacklo_pd(ab[1], cd[1]), _mm256_unpackhi_pd(ab[1], cd[1]),
+                _mm256_unpacklo_pd(ab0, cd0), _mm256_unpackhi_pd(ab0, cd0),
+                _mm256_unpacklo_pd(ab1, cd1), _mm256_unpackhi_pd(ab1, cd1),
             ].map(|x| Self(_mm256_castpd_ps(x)))
         }
 
@@ -132,25 +130,9 @@ unsafe impl Vector for F32x8 {
 }
 
 impl F32x8 {
-    methods! {
+    intrinsic! {
         fn halves(self) -> [__m256d; 2] {
             [_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0)].map(|x| _mm256_cvtps_pd(x))
         }
-    }
-}
-
-impl Wide<F32x8> for F64x8 {
-    methods! {
-        fn plus(self, v: F32x8) -> Self {
-            let (Self([a, b]), [low, high]) = (self, v.halves());
-            Self([_mm256_add_pd(a, low), _mm256_add_pd(b, high)])
-        }
-
-        fn plus_square(self, v: F32x8) -> Self {
-            let (Self([a, b]), [low, high]) = (self, v.halves());
-            Self([_mm256_fmadd_pd(low, low, a), _mm256_fmadd_pd(high, high, b)])
-        }
-
-        fn total(self) -> f64 { transmute::<[__m256d; 2], [f64; 8]>(self.0).iter().sum() }
     }
 }

@@ -1,7 +1,6 @@
 //! AVX-512: 16 lanes.
 
 use std::arch::x86_64::*;
-use std::mem::transmute;
 
 use super::{INT16, Kernel, MAX_LANES, SQRT_HALF, Simd, Vector, Wide};
 
@@ -16,10 +15,7 @@ pub fn run<K: Kernel>(kernel: K) -> K::Output {
 }
 
 vector!(F32x16, __m512, _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps);
-
-/// Two halves of 8 values.
-#[derive(Clone, Copy)]
-pub struct F64x16([__m512d; 2]);
+wide!(F64x16, F32x16, __m512d, _mm512_add_pd, _mm512_fmadd_pd);
 
 /// A mask of the first lanes, fewer than 16.
 #[inline(always)]
@@ -34,7 +30,7 @@ impl Simd for Avx512 {
     type Window = [__m512; 2];
     type Places = __m512i;
 
-    methods! {
+    intrinsic! {
         fn splat(self, x: f32) -> F32x16 { F32x16(_mm512_set1_ps(x)) }
         fn zero(self) -> F64x16 { F64x16([_mm512_setzero_pd(); 2]) }
 
@@ -87,7 +83,7 @@ impl Simd for Avx512 {
 unsafe impl Vector for F32x16 {
     type Wide = F64x16;
 
-    methods! {
+    intrinsic! {
         fn mul_add(self, b: Self, c: Self) -> Self { Self(_mm512_fmadd_ps(self.0, b.0, c.0)) }
         fn neg_mul_add(self, b: Self, c: Self) -> Self { Self(_mm512_fnmadd_ps(self.0, b.0, c.0)) }
         fn min(self, other: Self) -> Self { Self(_mm512_min_ps(self.0, other.0)) }
@@ -109,11 +105,13 @@ unsafe impl Vector for F32x16 {
         }
 
         fn transpose_fours([a, b, c, d]: [Self; 4]) -> [Self; 4] {
-            let ab = [_mm512_unpacklo_ps(a.0, b.0), _mm512_unpackhi_ps(a.0, b.0)].map(|x| _mm512_castps_pd(x));
-            let cd = [_mm512_unpacklo_ps(c.0, d.0), _mm512_unpackhi_ps(c.0, d.0)].map(|x| _mm512_castps_pd(x));
+            let pairs = |x: Self, y: Self| {
+                [_mm512_unpacklo_ps(x.0, y.0), _mm512_unpackhi_ps(x.0, y.0)].map(|pair| _mm512_castps_pd(pair))
+            };
+            let ([ab0, ab1], [cd0, cd1]) = (pairs(a, b), pairs(c, d));
             [
-                _mm512_unpacklo_pd(ab[0], cd[0]), _mm512_unpackhi_pd(ab[0], cd[0]),
-                _mm512_unpacklo_pd(ab[1], cd[1]), _mm512_unpackhi_pd(ab[1], cd[1]),
+                _mm512_unpacklo_pd(ab0, cd0), _mm512_unpackhi_pd(ab0, cd0),
+                _mm512_unpacklo_pd(ab1, cd1), _mm512_unpackhi_pd(ab1, cd1),
             ].map(|x| Self(_mm512_castpd_ps(x)))
         }
 
@@ -127,26 +125,10 @@ unsafe impl Vector for F32x16 {
 }
 
 impl F32x16 {
-    methods! {
+    intrinsic! {
         fn halves(self) -> [__m512d; 2] {
             let high = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(self.0)));
             [_mm512_cvtps_pd(_mm512_castps512_ps256(self.0)), _mm512_cvtps_pd(high)]
         }
-    }
-}
-
-impl Wide<F32x16> for F64x16 {
-    methods! {
-        fn plus(self, v: F32x16) -> Self {
-            let (Self([a, b]), [low, high]) = (self, v.halves());
-            Self([_mm512_add_pd(a, low), _mm512_add_pd(b, high)])
-        }
-
-        fn plus_square(self, v: F32x16) -> Self {
-            let (Self([a, b]), [low, high]) = (self, v.halves());
-            Self([_mm512_fmadd_pd(low, low, a), _mm512_fmadd_pd(high, high, b)])
-        }
-
-        fn total(self) -> f64 { transmute::<[__m512d; 2], [f64; 16]>(self.0).iter().sum() }
     }
 }

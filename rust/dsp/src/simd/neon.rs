@@ -16,10 +16,7 @@ pub fn run<K: Kernel>(kernel: K) -> K::Output {
 }
 
 vector!(F32x4, float32x4_t, vaddq_f32, vsubq_f32, vmulq_f32);
-
-/// Two halves of 2 values.
-#[derive(Clone, Copy)]
-pub struct F64x4([float64x2_t; 2]);
+wide!(F64x4, F32x4, float64x2_t, vaddq_f64, |a, b, c| vfmaq_f64(c, a, b));
 
 impl Simd for Neon {
     const LANES: usize = 4;
@@ -29,7 +26,7 @@ impl Simd for Neon {
     /// The bytes of each lane's value.
     type Places = uint8x16_t;
 
-    methods! {
+    intrinsic! {
         fn splat(self, x: f32) -> F32x4 { F32x4(vdupq_n_f32(x)) }
         fn zero(self) -> F64x4 { F64x4([vdupq_n_f64(0.0); 2]) }
 
@@ -76,7 +73,7 @@ impl Simd for Neon {
 unsafe impl Vector for F32x4 {
     type Wide = F64x4;
 
-    methods! {
+    intrinsic! {
         fn mul_add(self, b: Self, c: Self) -> Self { Self(vfmaq_f32(c.0, self.0, b.0)) }
         fn neg_mul_add(self, b: Self, c: Self) -> Self { Self(vfmsq_f32(c.0, self.0, b.0)) }
         fn min(self, other: Self) -> Self { Self(vbslq_f32(vcltq_f32(self.0, other.0), self.0, other.0)) }
@@ -100,11 +97,13 @@ unsafe impl Vector for F32x4 {
         fn shift_in(self, last: f32) -> Self { Self(vextq_f32::<1>(self.0, vdupq_n_f32(last))) }
 
         fn transpose_fours([a, b, c, d]: [Self; 4]) -> [Self; 4] {
-            let ab = [vzip1q_f32(a.0, b.0), vzip2q_f32(a.0, b.0)].map(|x| vreinterpretq_f64_f32(x));
-            let cd = [vzip1q_f32(c.0, d.0), vzip2q_f32(c.0, d.0)].map(|x| vreinterpretq_f64_f32(x));
+            let pairs = |x: Self, y: Self| {
+                [vzip1q_f32(x.0, y.0), vzip2q_f32(x.0, y.0)].map(|pair| vreinterpretq_f64_f32(pair))
+            };
+            let ([ab0, ab1], [cd0, cd1]) = (pairs(a, b), pairs(c, d));
             [
-                vzip1q_f64(ab[0], cd[0]), vzip2q_f64(ab[0], cd[0]),
-                vzip1q_f64(ab[1], cd[1]), vzip2q_f64(ab[1], cd[1]),
+                vzip1q_f64(ab0, cd0), vzip2q_f64(ab0, cd0),
+                vzip1q_f64(ab1, cd1), vzip2q_f64(ab1, cd1),
             ].map(|x| Self(vreinterpretq_f32_f64(x)))
         }
 
@@ -118,25 +117,9 @@ unsafe impl Vector for F32x4 {
 }
 
 impl F32x4 {
-    methods! {
+    intrinsic! {
         fn halves(self) -> [float64x2_t; 2] {
             [vcvt_f64_f32(vget_low_f32(self.0)), vcvt_high_f64_f32(self.0)]
         }
-    }
-}
-
-impl Wide<F32x4> for F64x4 {
-    methods! {
-        fn plus(self, v: F32x4) -> Self {
-            let (Self([a, b]), [low, high]) = (self, v.halves());
-            Self([vaddq_f64(a, low), vaddq_f64(b, high)])
-        }
-
-        fn plus_square(self, v: F32x4) -> Self {
-            let (Self([a, b]), [low, high]) = (self, v.halves());
-            Self([vfmaq_f64(a, low, low), vfmaq_f64(b, high, high)])
-        }
-
-        fn total(self) -> f64 { transmute::<[float64x2_t; 2], [f64; 4]>(self.0).iter().sum() }
     }
 }

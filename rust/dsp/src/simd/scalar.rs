@@ -17,9 +17,10 @@ pub struct Four([f32; 4]);
 const MAGIC: f32 = 12_582_912.0;
 
 impl Four {
-    #[inline(always)]
-    fn zip(self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
-        Self(from_fn(|i| f(self.0[i], other.0[i])))
+    inlined! {
+        fn zip(self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
+            Self(from_fn(|i| f(self.0[i], other.0[i])))
+        }
     }
 }
 
@@ -27,10 +28,7 @@ macro_rules! lanewise {
     ($Trait:ident, $method:ident) => {
         impl std::ops::$Trait for Four {
             type Output = Self;
-            #[inline(always)]
-            fn $method(self, other: Self) -> Self {
-                self.zip(other, f32::$method)
-            }
+            inlined! { fn $method(self, other: Self) -> Self { self.zip(other, f32::$method) } }
         }
     };
 }
@@ -46,34 +44,17 @@ impl Simd for Scalar {
     type Window = [f32; 12];
     type Places = [usize; 4];
 
-    #[inline(always)]
-    fn splat(self, x: f32) -> Four {
-        Four([x; 4])
-    }
+    inlined! {
+        fn splat(self, x: f32) -> Four { Four([x; 4]) }
+        fn zero(self) -> [f64; 4] { [0.0; 4] }
+        fn load(self, from: &[f32]) -> Four { Four(from_fn(|i| from.get(i).copied().unwrap_or(0.0))) }
+        fn window(self, from: &[f32]) -> [f32; 12] { from_fn(|i| from[i]) }
 
-    #[inline(always)]
-    fn zero(self) -> [f64; 4] {
-        [0.0; 4]
-    }
+        fn places(self, places: Four, shift: i32) -> [usize; 4] {
+            places.0.map(|p| (p as i32 + shift) as usize)
+        }
 
-    #[inline(always)]
-    fn load(self, from: &[f32]) -> Four {
-        Four(from_fn(|i| from.get(i).copied().unwrap_or(0.0)))
-    }
-
-    #[inline(always)]
-    fn window(self, from: &[f32]) -> [f32; 12] {
-        from_fn(|i| from[i])
-    }
-
-    #[inline(always)]
-    fn places(self, places: Four, shift: i32) -> [usize; 4] {
-        places.0.map(|p| (p as i32 + shift) as usize)
-    }
-
-    #[inline(always)]
-    fn pick(self, window: [f32; 12], places: [usize; 4]) -> Four {
-        Four(places.map(|p| window[p]))
+        fn pick(self, window: [f32; 12], places: [usize; 4]) -> Four { Four(places.map(|p| window[p])) }
     }
 
     #[inline(always)]
@@ -94,80 +75,43 @@ impl Simd for Scalar {
 unsafe impl Vector for Four {
     type Wide = [f64; 4];
 
-    // `f32::mul_add` is a slow call where the baseline has no fused multiply-add: rounded twice here.
-    #[inline(always)]
-    fn mul_add(self, b: Self, c: Self) -> Self {
-        self * b + c
-    }
+    inlined! {
+        // `f32::mul_add` is a slow call where the baseline has no fused multiply-add: rounded twice here.
+        fn mul_add(self, b: Self, c: Self) -> Self { self * b + c }
+        fn neg_mul_add(self, b: Self, c: Self) -> Self { c - self * b }
+        fn min(self, other: Self) -> Self { self.zip(other, |a, b| if a < b { a } else { b }) }
+        fn max(self, other: Self) -> Self { self.zip(other, |a, b| if a > b { a } else { b }) }
+        fn round(self) -> Self { Self(self.0.map(|x| (x + MAGIC) - MAGIC)) }
 
-    #[inline(always)]
-    fn neg_mul_add(self, b: Self, c: Self) -> Self {
-        c - self * b
-    }
+        fn floor(self) -> Self {
+            self.zip(self.round(), |x, nearest| if nearest > x { nearest - 1.0 } else { nearest })
+        }
 
-    #[inline(always)]
-    fn min(self, other: Self) -> Self {
-        self.zip(other, |a, b| if a < b { a } else { b })
-    }
+        fn times_power_of_two(self, n: Self) -> Self {
+            self.zip(n, |x, n| x * f32::from_bits(((n.min(128.0) as i32 + 127) << 23) as u32))
+        }
 
-    #[inline(always)]
-    fn max(self, other: Self) -> Self {
-        self.zip(other, |a, b| if a > b { a } else { b })
-    }
+        fn split(self) -> (Self, Self) {
+            let bits = self.0.map(|x| x.to_bits() as i32);
+            let e = bits.map(|b| b.wrapping_sub(SQRT_HALF) >> 23);
+            let m = |i: usize| f32::from_bits(bits[i].wrapping_sub(e[i] << 23) as u32);
+            (Self(from_fn(m)), Self(e.map(|e| e as f32)))
+        }
 
-    #[inline(always)]
-    fn round(self) -> Self {
-        Self(self.0.map(|x| (x + MAGIC) - MAGIC))
-    }
+        fn shift_in(self, last: f32) -> Self {
+            let [_, b, c, d] = self.0;
+            Self([b, c, d, last])
+        }
 
-    #[inline(always)]
-    fn floor(self) -> Self {
-        self.zip(self.round(), |x, nearest| if nearest > x { nearest - 1.0 } else { nearest })
-    }
-
-    #[inline(always)]
-    fn times_power_of_two(self, n: Self) -> Self {
-        self.zip(n, |x, n| x * f32::from_bits(((n.min(128.0) as i32 + 127) << 23) as u32))
-    }
-
-    #[inline(always)]
-    fn split(self) -> (Self, Self) {
-        let bits = self.0.map(|x| x.to_bits() as i32);
-        let e = bits.map(|b| b.wrapping_sub(SQRT_HALF) >> 23);
-        let m = |i: usize| f32::from_bits(bits[i].wrapping_sub(e[i] << 23) as u32);
-        (Self(from_fn(m)), Self(e.map(|e| e as f32)))
-    }
-
-    #[inline(always)]
-    fn shift_in(self, last: f32) -> Self {
-        let [_, b, c, d] = self.0;
-        Self([b, c, d, last])
-    }
-
-    #[inline(always)]
-    fn transpose_fours(rows: [Self; 4]) -> [Self; 4] {
-        from_fn(|i| Self(rows.map(|row| row.0[i])))
-    }
-
-    #[inline(always)]
-    fn store(self, to: &mut [f32]) {
-        to.iter_mut().zip(self.0).for_each(|(to, x)| *to = x);
+        fn transpose_fours(rows: [Self; 4]) -> [Self; 4] { from_fn(|i| Self(rows.map(|row| row.0[i]))) }
+        fn store(self, to: &mut [f32]) { to.iter_mut().zip(self.0).for_each(|(to, x)| *to = x); }
     }
 }
 
 impl Wide<Four> for [f64; 4] {
-    #[inline(always)]
-    fn plus(self, v: Four) -> Self {
-        from_fn(|i| self[i] + f64::from(v.0[i]))
-    }
-
-    #[inline(always)]
-    fn plus_square(self, v: Four) -> Self {
-        from_fn(|i| self[i] + f64::from(v.0[i]) * f64::from(v.0[i]))
-    }
-
-    #[inline(always)]
-    fn total(self) -> f64 {
-        self.iter().sum()
+    inlined! {
+        fn plus(self, v: Four) -> Self { from_fn(|i| self[i] + f64::from(v.0[i])) }
+        fn plus_square(self, v: Four) -> Self { from_fn(|i| self[i] + f64::from(v.0[i]) * f64::from(v.0[i])) }
+        fn total(self) -> f64 { self.iter().sum() }
     }
 }
