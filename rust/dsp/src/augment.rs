@@ -8,7 +8,9 @@ use crate::error::{Error, Result};
 use crate::pool;
 use crate::rng::{Purpose, Stream};
 use crate::simd::Isa;
-use crate::view::{Crop, Domain, Energies, Mix, MixBand, Moments, Normalise, Partner, Shape, View, Work};
+use crate::view::{
+    Crop, Domain, Energies, Mix, MixBand, Moments, Normalise, Partner, Scale, Shape, View, Work,
+};
 
 /// Views of a clip.
 pub const VIEWS: usize = 2;
@@ -203,17 +205,18 @@ impl Augment {
         Crop { top: offset(bands - height), left: offset(canvas - width), height, width }
     }
 
-    /// Energies of a clip, to be mixed; an error that calls the clip `name` where a value does not fit. Meanwhile
+    /// Energies of a clip, pre-normalised by `scale`, to be mixed; an error that calls the clip `name` where a value does not fit. Meanwhile
     /// `ahead`, a log-mel that is read next, or nothing, is brought into the cache: it changes no result.
     pub fn energies(
         &self,
         logmel: &[f32],
+        scale: Scale,
         out: &mut [f32],
         ahead: &[f32],
         name: impl FnOnce() -> String,
     ) -> Result<()> {
         assert_eq!((logmel.len(), out.len()), (self.shape.values(), self.shape.values()));
-        let fit = self.isa.run(Energies { domain: self.recipe.domain, logmel, out, ahead });
+        let fit = self.isa.run(Energies { domain: self.recipe.domain, logmel, scale, out, ahead });
         if fit { Ok(()) } else { Err(unfit(logmel, &name())) }
     }
 
@@ -296,21 +299,21 @@ impl Augment {
         go_on: &mut dyn FnMut() -> bool,
     ) -> Result<()> {
         let values = self.shape.values();
-        let (mean, factor) = self.normalisation(moments);
+        let scale = self.normalisation(moments);
         // Backwards: the views written last are the likeliest to be still in a cache.
         let views = second.chunks_exact_mut(values).rev().zip(first.chunks_exact_mut(values).rev());
         let job = |(first, second): (&mut [f32], &mut [f32]), _: &mut pool::Scratch| {
             for values in [first, second] {
-                self.normalise(values, mean, factor);
+                self.normalise(values, scale);
             }
             Ok(())
         };
         pool::run_short(views, threads, job, go_on)
     }
 
-    /// (y − mean) · factor, in place.
-    pub(crate) fn normalise(&self, values: &mut [f32], mean: f32, factor: f32) {
-        self.isa.run(Normalise { values, mean, factor });
+    /// Applies `scale` in place.
+    pub(crate) fn normalise(&self, values: &mut [f32], scale: Scale) {
+        self.isa.run(Normalise { values, scale });
     }
 
     /// Both views of one clip of the batch.
@@ -332,7 +335,7 @@ impl Augment {
         let Scratch { energies, work } = scratch;
         energies.resize(values, 0.0);
         let logmel = batch.clip(own, values);
-        self.energies(logmel, energies, ahead(0), || batch.name(own, values))?;
+        self.energies(logmel, Scale::NONE, energies, ahead(0), || batch.name(own, values))?;
         for (view, (out, moments)) in out.into_iter().zip(moments).enumerate() {
             let clip = Clip { logmel, energies };
             let mix =
@@ -346,14 +349,14 @@ impl Augment {
         Ok(())
     }
 
-    /// Mean, and 1 / deviation, over all views; the sums are added in the order of the clips.
-    fn normalisation(&self, moments: &[[Moments; VIEWS]]) -> (f32, f32) {
+    /// What takes the mean off all views, and divides by their deviation; the sums are added in the order of the clips.
+    fn normalisation(&self, moments: &[[Moments; VIEWS]]) -> Scale {
         let count = (moments.len() * VIEWS * self.shape.values()) as f64;
         let total = |part: fn(&Moments) -> f64| moments.iter().flatten().map(part).sum::<f64>();
         let mean = total(|m| m.sum) / count;
         let variance = (total(|m| m.squares) - count * mean * mean) / (count - 1.0);
         let std = variance.max(0.0).sqrt().max(self.recipe.eps);
-        (mean as f32, (1.0 / std) as f32)
+        Scale { mean: mean as f32, factor: (1.0 / std) as f32 }
     }
 
     /// ln((1 − λ) eˣ + λ eᶻ + eps) of clips x and z, (B, F, T), with one λ for every band, (B, F), to `out`.
@@ -386,7 +389,7 @@ impl Augment {
         let job = |(row, out): (usize, &mut [f32]), scratch: &mut pool::Scratch| {
             let energies = &mut scratch.augment.energies;
             energies.resize(clip, 0.0);
-            self.energies(&x[at(row)], energies, &[], || format!("x: row {row}"))?;
+            self.energies(&x[at(row)], Scale::NONE, energies, &[], || format!("x: row {row}"))?;
             let z = &z[at(row)];
             for (band, out) in out.chunks_exact_mut(frames).enumerate() {
                 let part = band * frames..(band + 1) * frames;

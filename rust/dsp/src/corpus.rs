@@ -167,6 +167,15 @@ impl Corpus {
         Ok(found(windows.starts, frames, Some(health), logmels))
     }
 
+    /// The log-mel of `window`, of `values` values, where it lies in memory as it is.
+    #[must_use]
+    pub fn kept(&self, window: Window, values: usize) -> Option<&[f32]> {
+        match self.files[window.file as usize].kept.get()? {
+            Kept::Float(kept) => kept.get(window.index as usize * values..)?.get(..values),
+            Kept::Half(_) => None,
+        }
+    }
+
     /// The log-mel of `window` to `out`, (F, T). An error names the file.
     pub fn read(&self, window: Window, out: &mut [f32], scratch: &mut pool::Scratch) -> Result<()> {
         let file = &self.files[window.file as usize];

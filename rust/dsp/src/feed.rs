@@ -15,7 +15,7 @@ use crate::corpus::{Corpus, Window};
 use crate::error::{Error, Remedy, Result};
 use crate::order::Order;
 use crate::pool;
-use crate::view::{Moments, Partner};
+use crate::view::{Moments, Partner, Scale};
 
 /// How a feed makes batches.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -81,7 +81,7 @@ struct Job<'a> {
 /// Buffers of one thread.
 #[derive(Default)]
 pub struct Scratch {
-    /// A pre-normalised log-mel.
+    /// A log-mel.
     logmel: Vec<f32>,
 }
 
@@ -212,14 +212,14 @@ impl Feed {
         let values = self.augment.shape().values();
         let job = |(window, energies): &mut (u32, Vec<f32>), scratch: &mut pool::Scratch| {
             energies.resize(values, 0.0);
+            let wanted = self.windows[*window as usize];
             let mut logmel = std::mem::take(&mut scratch.feed.logmel);
-            let result = self.read(*window, &mut logmel, scratch).and_then(|()| {
-                let name = || "it".to_owned();
-                let path = || self.corpus.path(self.windows[*window as usize].file);
-                self.augment
-                    .energies(&logmel, energies, &[], name)
-                    .map_err(|e| Error::content(e.to_string(), Remedy::LeaveOut).of_file(path()))
-            });
+            let result = match self.corpus.kept(wanted, values) {
+                Some(kept) => self.energies(wanted, kept, energies),
+                None => self
+                    .read(wanted, &mut logmel, scratch)
+                    .and_then(|()| self.energies(wanted, &logmel, energies)),
+            };
             scratch.feed.logmel = logmel;
             result
         };
@@ -230,12 +230,22 @@ impl Feed {
         result
     }
 
-    /// The pre-normalised log-mel of `window`.
-    fn read(&self, window: u32, logmel: &mut Vec<f32>, scratch: &mut pool::Scratch) -> Result<()> {
+    /// The log-mel of `window`.
+    fn read(&self, window: Window, logmel: &mut Vec<f32>, scratch: &mut pool::Scratch) -> Result<()> {
         logmel.resize(self.augment.shape().values(), 0.0);
-        self.corpus.read(self.windows[window as usize], logmel, scratch)?;
-        self.augment.normalise(logmel, self.settings.mean, 1.0 / self.settings.std);
-        Ok(())
+        self.corpus.read(window, logmel, scratch)
+    }
+
+    fn energies(&self, window: Window, logmel: &[f32], energies: &mut [f32]) -> Result<()> {
+        let computed = self.augment.energies(logmel, self.scale(), energies, &[], || "it".to_owned());
+        computed.map_err(|error| {
+            Error::content(error.to_string(), Remedy::LeaveOut).of_file(self.corpus.path(window.file))
+        })
+    }
+
+    /// What pre-normalises log-mels.
+    fn scale(&self) -> Scale {
+        Scale { mean: self.settings.mean, factor: 1.0 / self.settings.std }
     }
 
     fn views(&self, rows: &[Row], out: [&mut [f32]; VIEWS], go_on: &mut dyn FnMut() -> bool) -> Result<()> {
@@ -261,7 +271,8 @@ impl Feed {
         let mut logmel = std::mem::take(&mut scratch.feed.logmel);
         logmel.resize(self.augment.shape().values(), 0.0);
         if row.views.iter().any(|view| view.partner.is_none()) {
-            self.read(row.window, &mut logmel, scratch)?;
+            self.read(self.windows[row.window as usize], &mut logmel, scratch)?;
+            self.augment.normalise(&mut logmel, self.scale());
         }
         let energies = |view: Option<&Planned>| {
             view.and_then(|view| view.partner).map(|(window, lambda)| (self.ring.energies(window), lambda))

@@ -420,12 +420,28 @@ fn keys<I: Simd>(isa: I, t: I::V) -> [I::V; 4] {
     [far(t, rest), near(t), near(rest), far(rest, t)]
 }
 
-/// Energies eˣ (or e^(x · std + mean)) of a log-mel. `false` where a value is not finite, or its energy overflows.
+/// (x − mean) · factor.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scale {
+    /// Subtracted.
+    pub mean: f32,
+    /// Multiplied by.
+    pub factor: f32,
+}
+
+impl Scale {
+    /// Leaves every value as it is.
+    pub const NONE: Self = Self { mean: 0.0, factor: 1.0 };
+}
+
+/// Energies eˣ (or e^(x · std + mean)) of a log-mel, pre-normalised by `scale`. `false` where a value is not finite, or its energy overflows.
 pub struct Energies<'a> {
     /// What energies are.
     pub domain: Domain,
     /// Log-mel.
     pub logmel: &'a [f32],
+    /// What makes x of it.
+    pub scale: Scale,
     /// As long as `logmel`.
     pub out: &'a mut [f32],
     /// What is read next, to be fetched meanwhile; or nothing.
@@ -442,17 +458,19 @@ impl Kernel for Energies<'_> {
             Domain::Raw { mean, std } => (mean, std),
         };
         let (mean, std) = (isa.splat(mean), isa.splat(std));
+        let (centre, factor) = (isa.splat(self.scale.mean), isa.splat(self.scale.factor));
+        let exponent = |logmel: I::V| ((logmel - centre) * factor).mul_add(std, mean);
         let mut guard = Guard::new(isa);
         let mut to = self.out.chunks_exact_mut(I::LANES);
         let from = self.logmel.chunks_exact(I::LANES);
         let rest = from.remainder();
         for (i, (x, to)) in from.zip(&mut to).enumerate() {
             prefetch(self.ahead.get(i * I::LANES));
-            let x = isa.load(x).mul_add(std, mean);
+            let x = exponent(isa.load(x));
             guard.see(isa, x);
             exp(isa, x).store(to);
         }
-        let x = isa.load(rest).mul_add(std, mean);
+        let x = exponent(isa.load(rest));
         guard.see(isa, x);
         exp(isa, x).store(to.into_remainder());
         guard.all_fit()
@@ -479,14 +497,12 @@ impl Kernel for MixBand<'_> {
     }
 }
 
-/// (y − mean) · factor, in place.
+/// Applies a scale in place.
 pub struct Normalise<'a> {
     /// Values.
     pub values: &'a mut [f32],
-    /// Subtracted.
-    pub mean: f32,
-    /// Multiplied by.
-    pub factor: f32,
+    /// What is done to them.
+    pub scale: Scale,
 }
 
 impl Kernel for Normalise<'_> {
@@ -494,7 +510,7 @@ impl Kernel for Normalise<'_> {
 
     #[inline(always)]
     fn run<I: Simd>(self, isa: I) {
-        let (mean, factor) = (isa.splat(self.mean), isa.splat(self.factor));
+        let (mean, factor) = (isa.splat(self.scale.mean), isa.splat(self.scale.factor));
         let mut whole = self.values.chunks_exact_mut(I::LANES);
         for values in &mut whole {
             ((isa.load(values) - mean) * factor).store(values);
