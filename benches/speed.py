@@ -41,9 +41,10 @@ import peers
 from asd import augment, features
 from asd.bench.clips import as_flac, samples_of, write_clips
 from asd.bench.clock import Job, Spread, gain, pace, rounds
-from asd.bench.feeding import feed_job, survey
+from asd.bench.feeding import RECORDINGS, feed_job, survey
 from asd.cli._output import drive, say
 from asd.train.environment import cpu_name
+from asd.words import count as words
 
 BATCH = 64
 PEERS = ("torch", "torchaudio", "librosa", "soundfile", "numpy")
@@ -75,13 +76,13 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Scaling:
-    """Gain of our pool over one thread, and what two independent threads of Python gain at the same time."""
+    """What independent threads of Python gain over one, what our pool gains in the same rounds, and the quotient."""
 
     work: str
     threads: int
-    pool: Spread
     apart: Spread
-    share: Spread
+    pool: Spread | None
+    share: Spread | None
 
 
 @dataclass
@@ -162,7 +163,9 @@ def logmels(setting: Setting) -> list[Comparison]:
     with ExitStack() as stack:
         for n in setting.widths:
             jobs[OURS, "", n] = Job(len(every), partial(asd.logmel, waves_BN, spec, n, out_BFT))
-            jobs["torchaudio", f"whole batch, {n} torch threads", n] = torch_job(n, partial(torchaudio, torch_BN))
+            jobs["torchaudio", f"whole batch, {words(n, 'torch thread')}", n] = torch_job(
+                n, partial(torchaudio, torch_BN)
+            )
             if n == 1:
                 jobs["torchaudio", "clip by clip", n] = torch_job(1, partial(by_torchaudio, every))
                 jobs["librosa", "clip by clip", n] = torch_job(1, partial(by_librosa, every))
@@ -201,7 +204,7 @@ def views(setting: Setting) -> list[Comparison]:
     with ExitStack() as stack:
         for n in setting.widths:
             jobs[OURS, "", n] = Job(len(every), partial(ours, n))
-            jobs["torch", f"{n} torch threads", n] = torch_job(n, partial(whole, partial(by_torch, every)))
+            jobs["torch", words(n, "torch thread"), n] = torch_job(n, partial(whole, partial(by_torch, every)))
             if n > 1:
                 apart = in_processes(stack, by_torch, [every[i::n] for i in range(n)])
                 jobs["torch", f"{n} processes", n] = torch_job(n, partial(whole, apart))
@@ -227,7 +230,7 @@ def decoding(setting: Setting) -> list[Comparison]:
             for n in setting.widths:
                 shares = [paths[i::n] for i in range(n)]
                 jobs[OURS, "", n] = Job(len(paths), in_threads(stack, ours, shares))
-                jobs["soundfile", f"{n} threads", n] = Job(len(paths), in_threads(stack, by_soundfile, shares))
+                jobs["soundfile", words(n, "thread"), n] = Job(len(paths), in_threads(stack, by_soundfile, shares))
             times = setting.time(f"decoding {name}", jobs)
         found += compare(f"{name} → samples", jobs, times)
     return found
@@ -254,7 +257,7 @@ def feeding(setting: Setting, name: str, cached: bool) -> list[Comparison]:
         for n in setting.widths:
             loader = peers.loader(dataset, BATCH, workers=n)
             take(loader, n)  # the workers are there, and their banks are full
-            jobs["DataLoader", f"{n} workers", n] = Job(
+            jobs["DataLoader", words(n, "worker"), n] = Job(
                 n * BATCHES_A_WORKER * BATCH,
                 partial(take, loader, n * BATCHES_A_WORKER),
                 partial(prepare_loader, loader, n),
@@ -305,9 +308,12 @@ def ceiling(setting: Setting) -> list[Scaling]:
     found = []
     for name in dict.fromkeys(name for name, _ in jobs):
         in_turn, apart = times[name, "in turn"], times[name, "apart"]
-        one, pool = times.get((name, "one"), in_turn), times.get((name, "pool"), apart)
-        share = Spread.of(a / b * c / d for a, b, c, d in zip(one, pool, apart, in_turn, strict=True))
-        found.append(Scaling(name, n, gain(one, pool), gain(in_turn, apart), share))
+        pool = share = None
+        if (name, "pool") in times:
+            one, together = times[name, "one"], times[name, "pool"]
+            pool = gain(one, together)
+            share = Spread.of(a / b * c / d for a, b, c, d in zip(one, together, apart, in_turn, strict=True))
+        found.append(Scaling(name, n, gain(in_turn, apart), pool, share))
     return found
 
 
@@ -337,9 +343,9 @@ def handover(setting: Setting) -> list[dict[str, Any]]:
 
 def memory(setting: Setting) -> list[dict[str, Any]]:
     """Memory of a feed from files, and of one from the cache."""
-    draws = 4096 if setting.count <= 3 else 20_000
+    draws = 4096 if setting.count <= 3 else 20_000  # of which the ring takes 2048
     folder = setting.wavs[0].parents[2] / "links"
-    link(setting.wavs, folder, len(setting.wavs))
+    link(setting.wavs, folder, RECORDINGS)
     return [in_child(folder, draws, cache_gb, setting.widths[-1]) for cache_gb in (0.0, CACHE_GB)]
 
 
@@ -438,8 +444,8 @@ def in_child(folder: Path, draws: int, cache_gb: float, threads: int) -> dict[st
     """Measure a feed's memory in a process of its own."""
     say(f"memory of a feed, {draws} draws, {cache_gb:g} GB of cache")
     script = Path(__file__).with_name("memory.py")
-    words = ["--draws", str(draws), "--cache-gb", str(cache_gb), "--threads", str(threads)]
-    told = subprocess.run([sys.executable, script, folder, *words], stdout=subprocess.PIPE, text=True, check=True)
+    options = ["--draws", str(draws), "--cache-gb", str(cache_gb), "--threads", str(threads)]
+    told = subprocess.run([sys.executable, script, folder, *options], stdout=subprocess.PIPE, text=True, check=True)
     return {"cache_gb": cache_gb, "threads": threads, **json.loads(told.stdout)}
 
 
@@ -517,8 +523,10 @@ def markdown(facts: dict[str, Any], brief: bool) -> Iterator[str]:
         )
 
 
-def spread(figure: dict[str, float], digits: int) -> str:
+def spread(figure: dict[str, float] | None, digits: int) -> str:
     """Return a median and its quartiles."""
+    if figure is None:
+        return "–"
     return f"{figure['median']:.{digits}f} ({figure['low']:.{digits}f}–{figure['high']:.{digits}f})"
 
 

@@ -65,6 +65,13 @@ def results(work: object) -> list[object]:
 # --- the command
 
 
+@pytest.fixture
+def few_recordings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Feeds of a small set, which are soon there."""
+    monkeypatch.setattr("asd.bench.feeding.RECORDINGS", 128)
+
+
+@pytest.mark.usefixtures("few_recordings")
 def test_the_figures_as_json() -> None:
     words = ["bench", "--clips", "16", "--rounds", "1", "--threads", "2", "--json"]
     result = CliRunner().invoke(app, words)
@@ -81,6 +88,7 @@ def test_the_figures_as_json() -> None:
     assert "Next: asd demo" in result.stderr
 
 
+@pytest.mark.usefixtures("few_recordings")
 def test_the_figures_as_a_table() -> None:
     result = CliRunner().invoke(app, ["bench", "--clips", "16", "--rounds", "1", "--threads", "1"])
     assert result.exit_code == 0, result.stderr

@@ -21,7 +21,7 @@ from asd.config import FeatureSpec
 from asd.events import Event
 
 BATCH = 64
-FEED_CLIPS = 1024
+FEED_BATCHES = 8
 """What a feed gives a round."""
 
 FULL_SCALE = 32768
@@ -65,8 +65,7 @@ def measure(folder: Path, *, clips: int, count: int, threads: int) -> Generator[
         corpus = yield from survey(wavs, cache_gb, threads)
         # One after the other: every feed has a ring of its own in memory.
         with ExitStack() as feeds:
-            size = min(BATCH, clips)
-            jobs = {(stage, n): feed_job(feeds, corpus, size, max(1, FEED_CLIPS // size), n) for n in widths}
+            jobs = {(stage, n): feed_job(feeds, corpus, BATCH, FEED_BATCHES, n) for n in widths}
             rows += yield from _rows(jobs, count, f"measuring {stage}")
     return rows
 
