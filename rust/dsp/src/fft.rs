@@ -15,7 +15,7 @@ use std::f32::consts::FRAC_1_SQRT_2;
 use std::f64::consts::TAU;
 use std::ops::{Add, Sub};
 
-use crate::simd::{Line, MAX_LANES, Sample, Simd, Vector, prefetch};
+use crate::simd::{Line, MAX_LANES, Sample, Simd, Vector};
 
 /// Points of a column.
 const COLUMN: usize = 16;
@@ -220,7 +220,7 @@ impl PowerSpectrum {
                 power[bins[i] as usize] = x[i].power();
             }
             for line in ahead.by_ref().take(AHEAD) {
-                prefetch(line.first());
+                isa.prefetch(line.first());
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::fft::{self, Frames, PowerSpectrum};
 use crate::mel::{FilterBank, MelScale, Slope};
 use crate::pool;
 pub use crate::simd::Sample;
-use crate::simd::{Buffers, Isa, Kernel, MAX_LANES, Simd, Vector, prefetch};
+use crate::simd::{Buffers, Isa, Kernel, MAX_LANES, Simd, Vector};
 use crate::vecmath::ln;
 
 /// What defines a log-mel.
@@ -217,7 +217,7 @@ impl LogMel {
             {
                 *finite = mel.mul_add(zero, *finite);
                 ln(isa, mel + eps).store(&mut row[first..first + count]);
-                prefetch(row.get(first + 2 * I::LANES - 1));
+                isa.prefetch(row.get(first + 2 * I::LANES - 1));
             }
         }
     }

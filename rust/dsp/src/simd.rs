@@ -15,9 +15,9 @@ use crate::error::{Error, Result};
 
 /// Methods that land inside their caller, a line each where they fit.
 macro_rules! inlined {
-    ($(fn $name:ident($($parameter:tt)*) $(-> $Output:ty)? { $($body:tt)* })*) => {$(
+    ($(fn $name:ident$(<$T:ident>)?($($parameter:tt)*) $(-> $Output:ty)? { $($body:tt)* })*) => {$(
         #[inline(always)]
-        fn $name($($parameter)*) $(-> $Output)? {
+        fn $name$(<$T>)?($($parameter)*) $(-> $Output)? {
             $($body)*
         }
     )*};
@@ -26,9 +26,9 @@ macro_rules! inlined {
 /// Such methods of a token or a vector, made of intrinsics.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! intrinsic {
-    ($(fn $name:ident($($parameter:tt)*) $(-> $Output:ty)? { $($body:tt)* })*) => {
+    ($(fn $name:ident$(<$T:ident>)?($($parameter:tt)*) $(-> $Output:ty)? { $($body:tt)* })*) => {
         inlined! {$(
-            fn $name($($parameter)*) $(-> $Output)? {
+            fn $name$(<$T>)?($($parameter)*) $(-> $Output)? {
                 // SAFETY: `self`, or a vector among the parameters, exists only where the CPU has the instructions;
                 // what is read or written is an array, or as many values of a slice as it has.
                 unsafe { $($body)* }
@@ -234,6 +234,11 @@ pub trait Simd: Copy {
     /// As for [`Simd::quads`].
     unsafe fn quads_i16(self, rows: &[*const i16; MAX_LANES], first: usize, at: usize) -> Self::V;
 
+    /// Asks for the cache line of `value`, to be read or written soon; does nothing where there is no such
+    /// instruction.
+    #[inline(always)]
+    fn prefetch<T>(self, _value: Option<&T>) {}
+
     /// `lines` as vectors.
     #[inline(always)]
     fn vectors(self, lines: &mut [Line]) -> &mut [Self::V] {
@@ -290,20 +295,6 @@ pub trait Wide<V>: Copy {
 /// Bits of √½, where the mantissa of [`Vector::split`] begins: what lies between two of its powers of two has one
 /// exponent.
 const SQRT_HALF: i32 = FRAC_1_SQRT_2.to_bits() as i32;
-
-/// Asks for the cache line of `value`, to be read or written soon; does nothing where stable Rust has no such
-/// instruction.
-#[inline(always)]
-pub fn prefetch<T>(value: Option<&T>) {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(value) = value {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: every x86-64 CPU has it, and a prefetch reads nothing that a program could see.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(value).cast()) }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = value;
-}
 
 /// A cache line, at its start: memory for vectors of any instruction set.
 #[derive(Debug, Clone, Copy, Default)]

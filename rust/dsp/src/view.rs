@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result};
-use crate::simd::{Kernel, MAX_LANES, MAX_WINDOW, Simd, Vector, Wide, prefetch};
+use crate::simd::{Kernel, MAX_LANES, MAX_WINDOW, Simd, Vector, Wide};
 use crate::vecmath::{Guard, exp, ln};
 
 /// Size of a log-mel.
@@ -187,7 +187,7 @@ impl Kernel for View<'_> {
         let mut mixed = 0; // rows of the crop
         for (group, out) in self.out.chunks_mut(GROUP * frames).enumerate() {
             for line in (0..out.len()).step_by(LINE) {
-                prefetch(out.get(line)); // by the time it is written, it is here
+                isa.prefetch(out.get(line)); // by the time it is written, it is here
             }
             for (row, i) in rows.chunks_exact_mut(stride).zip(group * GROUP..bands) {
                 let (place, weights) = along_bands.get(i);
@@ -196,7 +196,7 @@ impl Kernel for View<'_> {
                     let at = band * frames + first;
                     let to = &mut ring[mixed % 4 * frames..][..shown];
                     for line in (at..at + shown).step_by(LINE) {
-                        prefetch(self.ahead.get(line));
+                        isa.prefetch(self.ahead.get(line));
                     }
                     if is_mixed {
                         mix_row(isa, &mix, band, at..at + shown, to, &mut guard);
@@ -465,7 +465,7 @@ impl Kernel for Energies<'_> {
         let from = self.logmel.chunks_exact(I::LANES);
         let rest = from.remainder();
         for (i, (x, to)) in from.zip(&mut to).enumerate() {
-            prefetch(self.ahead.get(i * I::LANES));
+            isa.prefetch(self.ahead.get(i * I::LANES));
             let x = exponent(isa.load(x));
             guard.see(isa, x);
             exp(isa, x).store(to);

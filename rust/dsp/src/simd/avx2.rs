@@ -57,6 +57,12 @@ impl Simd for Avx2 {
             let (low, high) = (_mm256_permutevar8x32_ps(low, lane), _mm256_permutevar8x32_ps(high, lane));
             F32x8(_mm256_blendv_ps(low, high, register))
         }
+
+        fn prefetch<T>(self, value: Option<&T>) {
+            if let Some(value) = value {
+                _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(value).cast());
+            }
+        }
     }
 
     #[inline(always)]

@@ -53,6 +53,12 @@ impl Simd for Avx512 {
         fn pick(self, [low, high]: [__m512; 2], places: __m512i) -> F32x16 {
             F32x16(_mm512_permutex2var_ps(low, places, high))
         }
+
+        fn prefetch<T>(self, value: Option<&T>) {
+            if let Some(value) = value {
+                _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(value).cast());
+            }
+        }
     }
 
     #[inline(always)]

@@ -47,7 +47,12 @@ impl Simd for Scalar {
     inlined! {
         fn splat(self, x: f32) -> Four { Four([x; 4]) }
         fn zero(self) -> [f64; 4] { [0.0; 4] }
-        fn load(self, from: &[f32]) -> Four { Four(from_fn(|i| from.get(i).copied().unwrap_or(0.0))) }
+
+        fn load(self, from: &[f32]) -> Four {
+            let part = || from_fn(|i| from.get(i).copied().unwrap_or(0.0));
+            Four(from.first_chunk().copied().unwrap_or_else(part))
+        }
+
         fn window(self, from: &[f32]) -> [f32; 12] { from_fn(|i| from[i]) }
 
         fn places(self, places: Four, shift: i32) -> [usize; 4] {
@@ -104,7 +109,13 @@ unsafe impl Vector for Four {
         }
 
         fn transpose_fours(rows: [Self; 4]) -> [Self; 4] { from_fn(|i| Self(rows.map(|row| row.0[i]))) }
-        fn store(self, to: &mut [f32]) { to.iter_mut().zip(self.0).for_each(|(to, x)| *to = x); }
+
+        fn store(self, to: &mut [f32]) {
+            match to.first_chunk_mut() {
+                Some(to) => *to = self.0,
+                None => to.copy_from_slice(&self.0[..to.len()]),
+            }
+        }
     }
 }
 
