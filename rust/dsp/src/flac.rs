@@ -167,8 +167,7 @@ fn seconds(samples: u64, rate: u32) -> f64 {
 
 /// Length of the frame at the start of `bytes`: its checksum is right, and the next frame or nothing follows.
 fn end_of_frame(header: FrameHeader, bytes: &[u8]) -> Option<usize> {
-    let follows = |next: &FrameHeader| next.by_sample == header.by_sample && next.number > header.number;
-    let ends = headers(bytes, 1).filter(|(_, next)| follows(next)).map(|(at, _)| at);
+    let ends = headers(bytes, 1).filter(|(_, next)| next.by_sample == header.by_sample).map(|(at, _)| at);
     let (mut checksum, mut at) = (Crc16Ansi::new(0), 0);
     // Of data and their checksum the checksum is 0.
     ends.chain([bytes.len()]).find(|&end| {

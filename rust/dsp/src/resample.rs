@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::pool;
+use crate::simd::{Isa, Kernel, Simd};
 
 /// Where the pass band ends, as a share of the lower Nyquist frequency.
 const PASS: f64 = 0.95;
@@ -36,7 +37,8 @@ const ASK: usize = 4096;
 /// Partial sums side by side: what a vector register holds.
 const LANES: usize = 8;
 
-/// Outputs of the same phase computed together, so that a coefficient is loaded once for all.
+/// Inner products computed together, so that additions need not wait for each other; of more the compiler no longer
+/// keeps the sums in registers.
 const TOGETHER: usize = 4;
 
 /// Resamples `wave` from `rate_in` to `rate_out` (Hz): sample k of the result is the signal at k / `rate_out`
@@ -96,26 +98,31 @@ impl Resampler {
         Ok(Self { up, down, taps, phases, blended, rows })
     }
 
-    /// Resamples one signal, (N,) -> (ceil(N·L / M),). Not-a-number spreads to its neighbours.
+    /// Resamples one signal, (N,) -> (ceil(N·L / M),), the same bits on every instruction set. Not-a-number spreads
+    /// to its neighbours.
     #[must_use]
     pub fn apply(&self, wave: &[f32]) -> Vec<f32> {
+        self.apply_on(Isa::available()[0], wave)
+    }
+
+    /// The same on the instructions `isa`.
+    #[must_use]
+    pub fn apply_on(&self, isa: Isa, wave: &[f32]) -> Vec<f32> {
         if wave.is_empty() {
             return Vec::new();
         }
         // Output at input position i: row · padded[i..i + taps].
-        let ahead = self.taps / 2 - 1;
-        let mut padded = vec![0.0; wave.len() + self.taps];
-        padded[ahead..ahead + wave.len()].copy_from_slice(wave);
+        let mut padded = Vec::with_capacity(wave.len() + self.taps);
+        padded.resize(self.taps / 2 - 1, 0.0);
+        padded.extend_from_slice(wave);
+        padded.resize(wave.len() + self.taps, 0.0);
         let mut out = vec![0.0; (wave.len() * self.up).div_ceil(self.down)];
-        if self.blended {
-            self.apply_blended(&padded, &mut out);
-        } else {
-            self.apply_exact(&padded, &mut out);
-        }
+        isa.run(Pass { filter: self, padded: &padded, out: &mut out });
         out
     }
 
     /// One row a phase. Outputs L apart share it, and lie M inputs apart.
+    #[inline(always)]
     fn apply_exact(&self, padded: &[f32], out: &mut [f32]) {
         let (up, down) = (self.up, self.down);
         for (block, out) in out.chunks_mut(TOGETHER * up).enumerate() {
@@ -127,13 +134,13 @@ impl Resampler {
                 let row = self.row(phase * down % up);
                 let at = |turn: usize| self.window(padded, first + turn * down + phase * down / up);
                 if phase + (TOGETHER - 1) * up < out.len() {
-                    let sums = dot4(row, std::array::from_fn(at));
+                    let sums = dots([row; TOGETHER], std::array::from_fn(at));
                     for (turn, sum) in sums.into_iter().enumerate() {
                         out[phase + turn * up] = sum;
                     }
                 } else {
                     for (turn, out) in out[phase..].iter_mut().step_by(up).enumerate() {
-                        *out = dot(row, at(turn));
+                        [*out] = dots([row], [at(turn)]);
                     }
                 }
             }
@@ -141,27 +148,54 @@ impl Resampler {
     }
 
     /// Between two rows.
+    #[inline(always)]
     fn apply_blended(&self, padded: &[f32], out: &mut [f32]) {
-        for (k, out) in out.iter_mut().enumerate() {
-            if k % ASK == 0 && pool::check().is_err() {
+        for (block, out) in out.chunks_mut(TOGETHER / 2).enumerate() {
+            if block % ASK == 0 && pool::check().is_err() {
                 return;
             }
-            let position = k * self.down;
-            let window = self.window(padded, position / self.up);
-            let phase = position % self.up * self.phases;
-            let (row, share) = (phase / self.up, (phase % self.up) as f32 / self.up as f32);
-            let before = dot(self.row(row), window);
-            let after = dot(self.row(row + 1), window);
-            *out = before + share * (after - before);
+            // Outputs beyond the last repeat it.
+            let last = out.len() - 1;
+            let position = |i: usize| (block * (TOGETHER / 2) + i.min(last)) * self.down;
+            let phase = |i: usize| position(i) % self.up * self.phases;
+            let rows = std::array::from_fn(|i| self.row(phase(i / 2) / self.up + i % 2));
+            let windows = std::array::from_fn(|i| self.window(padded, position(i / 2) / self.up));
+            let sums: [f32; TOGETHER] = dots(rows, windows);
+            for (i, (out, [before, after])) in out.iter_mut().zip(sums.as_chunks().0).enumerate() {
+                let share = (phase(i) % self.up) as f32 / self.up as f32;
+                *out = before + share * (after - before);
+            }
         }
     }
 
+    #[inline(always)]
     fn row(&self, row: usize) -> &[f32] {
         &self.rows[row * self.taps..][..self.taps]
     }
 
+    #[inline(always)]
     fn window<'a>(&self, padded: &'a [f32], at: usize) -> &'a [f32] {
         &padded[at..at + self.taps]
+    }
+}
+
+/// One signal on its way through a filter: plain loops, compiled for the instruction set at hand.
+struct Pass<'a> {
+    filter: &'a Resampler,
+    padded: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl Kernel for Pass<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Simd>(self, _isa: I) {
+        if self.filter.blended {
+            self.filter.apply_blended(self.padded, self.out);
+        } else {
+            self.filter.apply_exact(self.padded, self.out);
+        }
     }
 }
 
@@ -200,25 +234,16 @@ fn bessel_i0(x: f64) -> f64 {
 /// Partial sums of one inner product.
 type Sums = [f32; LANES];
 
-/// The inner product of a row and a window as long as it.
-fn dot(row: &[f32], window: &[f32]) -> f32 {
-    let mut sums = [0.0; LANES];
-    for (row, window) in stripes(row).iter().zip(stripes(window)) {
-        add_product(&mut sums, row, window);
-    }
-    total(&sums)
-}
-
-/// [`dot`] for four windows, the same bits each.
-fn dot4(row: &[f32], [a, b, c, d]: [&[f32]; TOGETHER]) -> [f32; TOGETHER] {
-    let mut sums = [[0.0; LANES]; TOGETHER];
-    let [sum_a, sum_b, sum_c, sum_d] = &mut sums;
-    let windows = stripes(a).iter().zip(stripes(b)).zip(stripes(c)).zip(stripes(d));
-    for (row, (((a, b), c), d)) in stripes(row).iter().zip(windows) {
-        add_product(sum_a, row, a);
-        add_product(sum_b, row, b);
-        add_product(sum_c, row, c);
-        add_product(sum_d, row, d);
+/// The inner products of `K` rows and `K` windows, all of one length; each has the same bits alone as among others.
+#[inline(always)]
+fn dots<const K: usize>(rows: [&[f32]; K], windows: [&[f32]; K]) -> [f32; K] {
+    let length = rows[0].len() / LANES;
+    let (rows, windows) = (rows.map(|row| &stripes(row)[..length]), windows.map(|w| &stripes(w)[..length]));
+    let mut sums = [[0.0; LANES]; K];
+    for stripe in 0..length {
+        for k in 0..K {
+            add_product(&mut sums[k], &rows[k][stripe], &windows[k][stripe]);
+        }
     }
     sums.each_ref().map(total)
 }
@@ -230,6 +255,7 @@ fn total(sums: &Sums) -> f32 {
     sums.iter().sum()
 }
 
+#[inline(always)]
 fn stripes(samples: &[f32]) -> &[Sums] {
     samples.as_chunks().0
 }

@@ -98,6 +98,29 @@ fn a_damaged_frame_says_where() {
 }
 
 #[test]
+fn a_frame_that_is_missing_or_doubled_says_where() {
+    let planes = signal(16, 1, 6400);
+    for total in [0, 6400] {
+        let flac = Flac { block: 1600, total, ..Flac::new(RATE, 16, &planes) };
+        let frames = flac.frames();
+        let (first, rest) = frames.split_at(frames.len() / 4);
+        let (second, rest) = rest.split_at(frames.len() / 4);
+        for broken in [[first, rest, &[]], [first, first, second]] {
+            let error = Audio::decode(&[flac.header(true), broken.concat()].concat()).unwrap_err();
+            assert_eq!(error.to_string(), "the FLAC stream is damaged at 0.10 s");
+        }
+    }
+}
+
+#[test]
+fn a_frame_of_other_channels_is_damage() {
+    let (one, two) = (signal(16, 1, 64), signal(16, 2, 64));
+    let frames = Flac::new(RATE, 16, &one).frames();
+    let error = Audio::decode(&[Flac::new(RATE, 16, &two).header(true), frames].concat()).unwrap_err();
+    assert!(error.to_string().contains("0.00 s"), "{error}");
+}
+
+#[test]
 fn headers_that_stop_too_early_say_so() {
     let planes = signal(16, 1, 100);
     let flac = Flac::new(RATE, 16, &planes);

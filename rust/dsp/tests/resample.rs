@@ -7,6 +7,7 @@ use std::f64::consts::TAU;
 
 use asd_dsp::error::Error;
 use asd_dsp::resample::{Resampler, resample};
+use asd_dsp::simd::Isa;
 use common::noise;
 use proptest::prelude::*;
 
@@ -102,6 +103,20 @@ fn what_comes_later_changes_no_bit_of_what_came_before() {
         // Up to one filter length before the cut.
         let safe = (part.len() as f64 * 0.5) as usize;
         assert_eq!(part[..safe], whole[..safe], "{rate_in} -> {rate_out}");
+    }
+}
+
+#[test]
+fn every_instruction_set_gives_the_same_bits() {
+    let mut next = noise(2);
+    let wave: Vec<f32> = (0..6_011).map(|_| next() as i32 as f32 / 2_147_483_648.0).collect();
+    for (rate_in, rate_out) in RATES {
+        let filter = Resampler::new(rate_in, rate_out).unwrap();
+        let expected = filter.apply(&wave);
+        for isa in Isa::available() {
+            let out = filter.apply_on(isa, &wave);
+            assert!(out == expected, "{rate_in} -> {rate_out} on {}", isa.name());
+        }
     }
 }
 
