@@ -5,7 +5,7 @@ mod common;
 use asd_dsp::augment::{Augment, Batch, Clip, Recipe, high_bands};
 use asd_dsp::error::{Error, Result};
 use asd_dsp::simd::Isa;
-use asd_dsp::view::{Crop, Domain, Partner, Shape, Work};
+use asd_dsp::view::{Crop, Domain, Partner, Scale, Shape, Work};
 use common::guard::Guarded;
 use proptest::prelude::*;
 
@@ -78,7 +78,7 @@ fn mixed(x: &[f32], z: &[f32], lambda: f32) -> Vec<f64> {
 
 fn view(augment: &Augment, x: &[f32], mix: Option<(Partner<'_>, f32)>, crop: Crop) -> Vec<f32> {
     let mut energies = vec![0.0; x.len()];
-    augment.energies(x, &mut energies, &[], || "x".to_owned()).expect("fits");
+    augment.energies(x, Scale::NONE, &mut energies, &[], || "x".to_owned()).expect("fits");
     let mut out = vec![f32::NAN; x.len()];
     let clip = Clip { logmel: x, energies: &energies };
     augment.view(clip, mix, crop, &[], &mut out, &mut Work::default()).expect("fits");
@@ -133,7 +133,7 @@ proptest! {
         let mut results = Vec::new();
         for isa in Isa::available() {
             let augment = augment(isa, shape);
-            augment.energies(x, energies, z, || "x".to_owned()).expect("fits");
+            augment.energies(x, Scale::NONE, energies, z, || "x".to_owned()).expect("fits");
             let clip = Clip { logmel: x, energies };
             let mix = Some((Partner::LogMel(z), 0.3));
             augment.view(clip, mix, crop, z, out, &mut Work::default()).expect("fits");
@@ -155,7 +155,7 @@ proptest! {
             let ramp = Some((0..shape.bands).map(|f| f as f32 / shape.bands as f32).collect());
             let augment = Augment::new(best(), shape, Recipe { domain, ramp, ..recipe() }).expect("legal");
             let mut energies = vec![0.0; z.len()];
-            augment.energies(&z, &mut energies, &[], || "z".to_owned()).expect("fits");
+            augment.energies(&z, Scale::NONE, &mut energies, &[], || "z".to_owned()).expect("fits");
             let of = |partner| view(&augment, &x, Some((partner, 0.25)), crop);
             prop_assert_eq!(of(Partner::LogMel(&z)), of(Partner::Energies(&energies)));
         }
