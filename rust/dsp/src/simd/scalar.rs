@@ -10,7 +10,7 @@ pub struct Scalar;
 
 /// Four values.
 #[derive(Debug, Clone, Copy)]
-#[repr(C, align(16))]
+#[repr(transparent)]
 pub struct Four([f32; 4]);
 
 /// 1.5 · 2²³: adding it leaves no bits below the point.
