@@ -124,7 +124,7 @@ impl PowerSpectrum {
         }
     }
 
-    /// |X[k]|² of every frame, k = 0 ..= n_fft / 2. The samples `ahead` are wanted next: they are fetched meanwhile.
+    /// `|X[k]|²` of every frame, k = 0 ..= n_fft / 2. The samples `ahead` are wanted next: they are fetched meanwhile.
     #[inline(always)]
     pub fn power<'s, I: Simd, S: Sample>(
         &self,
