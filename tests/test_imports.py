@@ -109,7 +109,7 @@ def test_imports_point_one_way(file):
     assert ours - {own, "_dsp", "__version__"} <= MAY_IMPORT[own]
 
 
-FRONT_ENDS = {ROOT / "features.py", ROOT / "augment.py"}
+FRONT_ENDS = {ROOT / f"{name}.py" for name in ("features", "augment", "corpus", "feed")}
 """Recordings -> log-mels, and log-mels -> views."""
 
 

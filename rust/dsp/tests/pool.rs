@@ -22,7 +22,8 @@ fn every_item_is_done_once() {
             Ok(())
         };
         pool::run(done.iter_mut(), threads, job, &mut always()).expect("no job fails");
-        assert!(done.iter().all(|&n| n == 1));
+        pool::run_short(done.iter_mut(), threads, job, &mut always()).expect("no job fails");
+        assert!(done.iter().all(|&n| n == 2));
     }
 }
 
@@ -30,6 +31,7 @@ fn every_item_is_done_once() {
 fn nothing_to_do_is_done() {
     let job = |(): (), _: &mut _| -> Result<()> { unreachable!("there is no item") };
     assert_eq!(pool::run(std::iter::empty(), 4, job, &mut always()), Ok(()));
+    assert_eq!(pool::run_short(std::iter::empty(), 4, job, &mut always()), Ok(()));
 }
 
 #[test]
@@ -43,6 +45,8 @@ fn no_more_jobs_run_at_once_than_threads() {
         Ok(())
     };
     pool::run(0..30, 3, job, &mut always()).expect("no job fails");
+    assert_eq!(most.swap(0, Ordering::SeqCst), 3);
+    pool::run_short(0..30, 3, job, &mut always()).expect("no job fails");
     assert_eq!(most.into_inner(), 3);
 }
 
@@ -56,6 +60,9 @@ fn the_error_of_the_first_item_wins_and_nothing_is_started_after_it() {
                 if i >= 20 { Err(Error::Argument(i.to_string())) } else { Ok(()) }
             };
             let result = pool::run(0..10_000, threads, job, &mut always());
+            assert_eq!(result, Err(Error::Argument("20".to_owned())));
+            assert!(started.swap(0, Ordering::SeqCst) <= 20 + threads);
+            let result = pool::run_short(0..10_000, threads, job, &mut always());
             assert_eq!(result, Err(Error::Argument("20".to_owned())));
             assert!(started.into_inner() <= 20 + threads);
         }
@@ -78,6 +85,7 @@ fn the_caller_can_stop_a_call_between_items_and_inside_of_them() {
         Ok(())
     };
     assert_eq!(pool::run(0..100_000, 2, between, &mut || false), Err(Error::Interrupted));
+    assert_eq!(pool::run_short(0..100_000, 2, between, &mut || false), Err(Error::Interrupted));
     assert_eq!(pool::run_short(0..100_000, 1, between, &mut || false), Err(Error::Interrupted));
     assert!(began.elapsed() < Duration::from_secs(5));
     assert_eq!(pool::check(), Ok(()));
@@ -147,4 +155,30 @@ fn a_panic_in_a_job_reaches_the_caller_and_the_pool_goes_on() {
     let caught = std::panic::catch_unwind(|| pool::run(0..10, 2, job, &mut always()));
     assert!(caught.is_err());
     assert_eq!(pool::run(0..10, 2, |_, _| Ok(()), &mut always()), Ok(()));
+}
+
+#[test]
+fn a_background_ends_whatever_it_has_started() {
+    for threads in [1, 3] {
+        let (done, ended) = std::sync::mpsc::channel();
+        let work = move || {
+            let job = |_, _: &mut _| {
+                for _ in 0..6000 {
+                    pool::check()?;
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Ok(())
+            };
+            let short = pool::run_short(0..100, threads, job, &mut always());
+            done.send((short, pool::run(0..100, threads, job, &mut always()))).expect("somebody listens");
+        };
+        let began = Instant::now();
+        let mut background = pool::Background::start("test", work).expect("a thread can be had");
+        std::thread::sleep(Duration::from_millis(30));
+        background.halt(true);
+        let interrupted = || Err(Error::Interrupted);
+        assert_eq!(ended.recv(), Ok((interrupted(), interrupted())));
+        background.join();
+        assert!(!background.is_lost() && began.elapsed() < Duration::from_secs(30));
+    }
 }
