@@ -6,7 +6,6 @@ from collections.abc import Generator, Sequence
 from contextlib import ExitStack
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
 
 import asd
 from asd.augment import BANK_SIZE
@@ -20,7 +19,7 @@ RECORDINGS = 8192
 has in its ring and need not read. The files come round again and again."""
 
 
-def survey(paths: Sequence[Path], cache_gb: float, threads: int | None = None) -> Generator[Event, None, Any]:
+def survey(paths: Sequence[Path], cache_gb: float, threads: int | None = None) -> Generator[Event, None, asd.Corpus]:
     """Read a set of `RECORDINGS` once, and return its `asd.Corpus`; `cache_gb` of 0 keeps no log-mels."""
     paths = list(islice(cycle(paths), RECORDINGS))
     corpus = asd.Corpus(paths, cache_gb=cache_gb, threads=threads)
@@ -28,7 +27,7 @@ def survey(paths: Sequence[Path], cache_gb: float, threads: int | None = None) -
     return corpus
 
 
-def feed_job(open_feeds: ExitStack, corpus: Any, batch_size: int, batches: int, threads: int) -> Job:
+def feed_job(open_feeds: ExitStack, corpus: asd.Corpus, batch_size: int, batches: int, threads: int) -> Job:
     """Open a feed, fill its ring, and return the job of taking `batches`.
 
     What was made ahead while nobody looked is taken before the clock starts; as much has been made ahead when it
