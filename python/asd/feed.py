@@ -103,7 +103,6 @@ class Feed:
         shape = (batch_size, corpus.spec.n_mels, survey.frames)
         self._survey = survey
         self._buffers = _buffers(buffers, shape, prefetch)
-        self._held: int | None = None
         self._feed = _dsp.Feed(
             corpus.kernel,
             augment.kernel(shape, alpha, bank_size, mix_domain, mix_band, mean, std, corpus.spec, eps),
@@ -125,15 +124,11 @@ class Feed:
 
     def __next__(self) -> Batch:
         """Return the next batch; the one before is no longer valid."""
-        if self._held is not None:
-            self._feed.give(self._held)
-            self._held = None
         try:
             index, position, windows_B = self._feed.take()
         except _dsp.DspError as error:
             reason, hint, path = error.args
             raise DataError(f"{Path(path)}: {reason}", hint) from None
-        self._held = index
         return Batch(self._buffers[index], windows_B, self._survey.files_N[windows_B], position)
 
     def seek(self, draw: int) -> None:

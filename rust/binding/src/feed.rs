@@ -115,7 +115,7 @@ impl Place for Buffers {
     fn views(&mut self) -> [&mut [f32]; VIEWS] {
         // SAFETY: `Feed::new` checked that each array is C-contiguous, writeable and of `values` values, and that no two
         // of all overlap; `_arrays` keeps them where they are. numpy's own borrows last only while the GIL is held,
-        // so the rest is the caller's promise, in the docstring: nobody touches an array between `give` and `take`.
+        // so the rest is the caller's promise, in the docstring: nobody touches arrays that `take` has not just named.
         self.views.map(|view| unsafe { std::slice::from_raw_parts_mut(view, self.values) })
     }
 }
@@ -124,7 +124,7 @@ impl Place for Buffers {
 #[pyclass(frozen, module = "asd._dsp")]
 pub struct Feed {
     prefetch: Prefetch<Buffers>,
-    /// Those that the caller has.
+    /// What the caller has.
     taken: Mutex<Vec<Buffers>>,
 }
 
@@ -132,7 +132,7 @@ pub struct Feed {
 impl Feed {
     /// Batches of windows of `corpus`: window i is the `index`-th `of` so many of recording `file`, and begins at
     /// sample `start`. `groups` has places of windows, `pattern` names groups. Each of `buffers` is a pair of float32
-    /// arrays (B, F, T), which belong to the feed until `take` names them, and again after `give`.
+    /// arrays (B, F, T), which belong to the feed but for the time from one `take`, which names them, to the next.
     #[new]
     #[allow(clippy::too_many_arguments)] // what is drawn from, how, and where it goes
     fn new(
@@ -178,9 +178,11 @@ impl Feed {
         Ok(Self { prefetch, taken: Mutex::default() })
     }
 
-    /// Waits for the next batch: which buffers hold it, the draw of its first row, and the window of every row.
-    /// DspError (reason, hint, path) where a file is to blame; the batch is tried again by the next call.
+    /// Waits for the next batch: which buffers hold it, the draw of its first row, and the window of every row. Those
+    /// that were named before are the feed's again. DspError (reason, hint, path) where a file is to blame; the batch is tried again by the next call.
     fn take<'py>(&self, py: Python<'py>) -> PyResult<(usize, u64, Bound<'py, PyArray1<i64>>)> {
+        // All that is out goes back: whatever interrupted the caller, none is ever missing.
+        self.taken().drain(..).for_each(|buffers| self.prefetch.give(buffers));
         let (buffers, batch) = without_gil(py, |go_on| self.prefetch.take(go_on))?;
         match batch {
             Ok(batch) => {
@@ -193,18 +195,6 @@ impl Feed {
                 self.prefetch.give(buffers);
                 Err(exception(error))
             }
-        }
-    }
-
-    /// Lends buffers again, to be filled after those lent before.
-    fn give(&self, index: usize) -> PyResult<()> {
-        let mut taken = self.taken();
-        match taken.iter().position(|buffers| buffers.index == index) {
-            Some(at) => {
-                self.prefetch.give(taken.swap_remove(at));
-                Ok(())
-            }
-            None => Err(PyValueError::new_err(format!("index: buffers {index} are lent already"))),
         }
     }
 

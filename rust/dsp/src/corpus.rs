@@ -146,25 +146,32 @@ impl Corpus {
     }
 
     fn find(&self, file: &File, scratch: &mut pool::Scratch) -> Result<Found> {
-        let found = |starts, frames, health, logmels: Vec<f32>| {
-            let (sum, squares) = moments(&logmels);
-            self.keep(file, logmels);
-            Found { starts, frames, health, sum, squares }
-        };
         if let Some(unit) = file.ln_per_unit {
             let (frames, logmel) = self.matrix(file, unit, scratch)?;
-            return Ok(found(vec![0], frames, None, logmel));
+            let (sum, squares) = moments(&logmel);
+            self.keep(file, logmel);
+            return Ok(Found { starts: vec![0], frames, health: None, sum, squares });
         }
         let (windows, health) = recording::read_with(&file.path, &self.options, &mut scratch.files)?;
         let frames = self.front.frames(windows.clip)?;
-        let values = self.bands() * frames;
-        let mut logmels = vec![0.0; windows.starts.len() * values];
-        for (window, out) in windows.iter().zip(logmels.chunks_exact_mut(values)) {
+        let (count, values) = (windows.starts.len(), self.bands() * frames);
+        // What is not kept needs no more memory than one window.
+        let fits = count * values * self.keep.bytes() <= self.room();
+        let mut logmels = vec![0.0; if fits { count * values } else { values }];
+        let (mut sum, mut squares) = (0.0, 0.0);
+        for (i, window) in windows.iter().enumerate() {
             pool::check()?;
+            let out = &mut logmels[if fits { i * values } else { 0 }..][..values];
             self.compute(Wave::Float(window), out, scratch)?;
+            let (of_window, squares_of_window) = moments(out);
+            sum += of_window;
+            squares += squares_of_window;
         }
         scratch.files.take_back(windows.samples);
-        Ok(found(windows.starts, frames, Some(health), logmels))
+        if fits {
+            self.keep(file, logmels);
+        }
+        Ok(Found { starts: windows.starts, frames, health: Some(health), sum, squares })
     }
 
     /// The log-mel of `window`, of `values` values, where it lies in memory as it is.
