@@ -104,6 +104,19 @@ def test_flac_of_quiet_and_constant_signals(tmp_path):
             assert_as_soundfile(tmp_path / f"{name}.flac")
 
 
+@pytest.mark.parametrize("level", [0, 5, 8])
+@pytest.mark.parametrize("channels", [1, 2, 8])
+def test_long_silence_is_sound(tmp_path, channels, level):
+    """Nothing takes fewer bytes a sample; a recorder that runs on with its microphone off writes hours of it."""
+    file, rate, seconds = tmp_path / "a.flac", 16_000, 600
+    with soundfile.SoundFile(file, "w", rate, channels, "PCM_16", format="FLAC", compression_level=level / 8) as out:
+        for _ in range(seconds):
+            out.write(np.zeros((rate, channels), np.int16))
+    wave_CN, _ = asd.read_audio(file)
+    assert wave_CN.shape == (channels, seconds * rate)
+    assert not wave_CN.any()
+
+
 def test_chunks_before_and_after_the_data_are_skipped(tmp_path):
     wave_N = (samples(5_000, 1)[:, 0] * 32767).astype("<i2")
     head = struct.pack("<HHIIHH", 1, 1, 16_000, 32_000, 2, 16)

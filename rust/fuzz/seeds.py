@@ -30,6 +30,9 @@ def audio() -> None:
         soundfile.write(file, wave_NC[:, :channels], RATE, subtype, format="WAV")
     for form in ("WAVEX", "RF64"):
         soundfile.write(SEEDS / "wav" / f"{form.lower()}.wav", wave_NC, 44100, "PCM_16", format=form)
+    with soundfile.SoundFile(SEEDS / "wav" / "titled.wav", "w", RATE, 1, "PCM_16", format="WAV") as out:
+        out.write(wave_NC[:, 0])
+        out.title = "a chunk behind the samples"
     short_rf64(SEEDS / "wav" / "ds64.wav")
     for channels, subtype in itertools.product((1, 2), ("PCM_S8", "PCM_16", "PCM_24")):
         file = SEEDS / "flac" / f"{subtype.lower()}_{channels}.flac"

@@ -22,11 +22,22 @@ const BEFORE_INFO: usize = 4 + 4;
 /// Bytes of the STREAMINFO block.
 const INFO: usize = 34;
 
+/// Most samples of all channels that a byte of frames is believed to hold, beside [`FREE`].
+///
+/// A frame of digital silence is all header, and no encoder makes it longer than it must. No stream of 16 bits in
+/// blocks of up to 16384, the longest that FLAC's streamable subset allows, holds more: 8 such channels take 32 bytes
+/// (6 of header, 3 a channel, 2 of checksum). libFLAC's blocks of 4096 come to 990, ffmpeg's of 4608 to 1120.
+const PER_BYTE: u64 = 4096;
+
+/// Samples of all channels that are believed in any case.
+const FREE: u64 = 4 << 20;
+
 /// Decodes a whole FLAC file, its marker first, into the memory of `samples`.
 ///
 /// # Errors
 /// [`Error::Header`] where the header is cut off or cannot be true; [`Error::Content`] where a frame is damaged
-/// (each carries a checksum), the stream is empty, or it does not hold as many samples as its header says.
+/// (each carries a checksum), the stream is empty, it does not hold as many samples as its header says, or it holds
+/// gigabytes in a few kilobytes.
 pub fn decode(bytes: &[u8], samples: Vec<f32>) -> Result<Audio> {
     let (info, frames) = split(without_id3v1(bytes))?;
     if frames.is_empty() {
@@ -114,12 +125,14 @@ impl<'a> Stream<'a> {
             let Ok(GenericAudioBufferRef::S32(frame)) = self.decoder.decode_ref(&packet) else {
                 return Err(damaged(done, self.rate));
             };
+            let next = done + frame.frames() as u64;
+            check_expansion(next * self.channels as u64, self.frames.len() - rest.len() + end)?;
             for (channel, plane) in planes.iter_mut().enumerate() {
                 let samples = frame.plane(channel).unwrap_or(&[]);
                 // Every width is shifted up to 32 bits, so one scale serves all, exactly up to 24 bits.
                 plane.extend(samples.iter().map(|&sample| sample as f32 / 2_147_483_648.0));
             }
-            (frames, done, rest) = (frames + 1, done + frame.frames() as u64, &rest[end..]);
+            (frames, done, rest) = (frames + 1, next, &rest[end..]);
         }
         if self.total.is_some_and(|total| total != done) {
             return Err(self.broken(done, rest));
@@ -154,6 +167,15 @@ impl<'a> Stream<'a> {
             _ => damaged(done, self.rate),
         }
     }
+}
+
+/// Refuses the `samples` of all channels that `bytes` of frames make, where that is no recording any more.
+fn check_expansion(samples: u64, bytes: usize) -> Result<()> {
+    if samples <= FREE + PER_BYTE * bytes as u64 {
+        return Ok(());
+    }
+    let reason = format!("the FLAC stream is no recording: its first {bytes} bytes make {samples} samples");
+    Err(Error::content(reason, Remedy::LeaveOut))
 }
 
 fn damaged(done: u64, rate: u32) -> Error {

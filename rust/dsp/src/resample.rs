@@ -9,11 +9,12 @@
 //! as zero before its first and after its last sample.
 
 use std::f64::consts::PI;
+use std::iter;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::pool;
-use crate::simd::{Isa, Kernel, Simd};
+use crate::simd::{Isa, Kernel, Line, MAX_LANES, Simd, Vector};
 
 /// Where the pass band ends, as a share of the lower Nyquist frequency.
 const PASS: f64 = 0.95;
@@ -31,15 +32,23 @@ const MAX_EXACT: usize = 1 << 18;
 /// Largest ratio of two rates; beyond it one of them is a mistake.
 const MAX_RATIO: u32 = 256;
 
-/// Blocks or outputs between two looks at whether the caller wants to stop.
+/// Blended outputs between two looks at whether the caller wants to stop.
 const ASK: usize = 4096;
 
-/// Partial sums side by side: what a vector register holds.
+/// Partial sums side by side of a blended output.
 const LANES: usize = 8;
 
-/// Inner products computed together, so that additions need not wait for each other; of more the compiler no longer
-/// keeps the sums in registers.
-const TOGETHER: usize = 4;
+/// Blended outputs computed together, two sums each; of more the compiler no longer keeps the sums in registers.
+const PAIRS: usize = 2;
+
+/// Neighbouring outputs that are computed together from the same input samples.
+const TOGETHER: usize = 6;
+
+/// Vectors of such outputs: additions need not wait for each other, and the sums stay in 16 registers.
+const VECTORS: usize = 2;
+
+/// Input samples between two lanes, about: few enough that the tile stays in the second-level cache.
+const STRIDE: usize = 2048;
 
 /// Resamples `wave` from `rate_in` to `rate_out` (Hz): sample k of the result is the signal at k / `rate_out`
 /// seconds, and there are ceil(N · `rate_out` / `rate_in`) of them.
@@ -62,6 +71,8 @@ pub struct Resampler {
     down: usize,
     /// Coefficients of a row, a multiple of [`LANES`].
     taps: usize,
+    /// Zeros before each row, and after it: [`TOGETHER`] neighbouring outputs begin that much apart at most.
+    margin: usize,
     /// Rows between two neighbouring input samples.
     phases: usize,
     /// Whether outputs lie between rows; else each lies on one, and `phases` = L.
@@ -92,10 +103,12 @@ impl Resampler {
         let blended = up * taps > MAX_EXACT;
         let phases = if blended { (BLENDED_ROWS * lower).ceil() as usize } else { up };
         let cutoff = 0.25 * (1.0 + PASS) * lower;
+        let margin = if blended { 0 } else { ((TOGETHER - 1) * down).div_ceil(up) };
+        let zeros = || iter::repeat_n(0.0, margin);
         let rows = (0..phases + usize::from(blended))
-            .flat_map(|row| design(taps, cutoff, row as f64 / phases as f64))
+            .flat_map(|row| zeros().chain(design(taps, cutoff, row as f64 / phases as f64)).chain(zeros()))
             .collect();
-        Ok(Self { up, down, taps, phases, blended, rows })
+        Ok(Self { up, down, taps, margin, phases, blended, rows })
     }
 
     /// Resamples one signal, (N,) -> (ceil(N·L / M),), the same bits on every instruction set. Not-a-number spreads
@@ -111,56 +124,80 @@ impl Resampler {
         if wave.is_empty() {
             return Vec::new();
         }
-        // Output at input position i: row · padded[i..i + taps].
-        let mut padded = Vec::with_capacity(wave.len() + self.taps);
-        padded.resize(self.taps / 2 - 1, 0.0);
-        padded.extend_from_slice(wave);
-        padded.resize(wave.len() + self.taps, 0.0);
         let mut out = vec![0.0; (wave.len() * self.up).div_ceil(self.down)];
-        isa.run(Pass { filter: self, padded: &padded, out: &mut out });
+        isa.run(Pass { filter: self, wave, out: &mut out });
         out
     }
 
-    /// One row a phase. Outputs L apart share it, and lie M inputs apart.
+    /// One row a phase. Each lane computes a stretch of the output, whole periods of L outputs from M input samples
+    /// long, so that all lanes are at the same phase: a coefficient serves a vector of samples, one a lane.
     #[inline(always)]
-    fn apply_exact(&self, padded: &[f32], out: &mut [f32]) {
-        let (up, down) = (self.up, self.down);
-        for (block, out) in out.chunks_mut(TOGETHER * up).enumerate() {
-            if block % ASK == 0 && pool::check().is_err() {
+    fn apply_exact<I: Simd>(&self, isa: I, wave: &[f32], out: &mut [f32]) {
+        let lanes = VECTORS * I::LANES;
+        let periods = out.len().div_ceil(self.up).div_ceil(lanes);
+        let periods = periods.div_ceil((periods * self.down).div_ceil(STRIDE)); // equal blocks
+        let (stretch, stride) = (periods * self.up, periods * self.down);
+        let reach = (stride + self.taps + self.margin).next_multiple_of(4);
+        let mut padded = vec![0.0; (lanes - 1) * stride + reach];
+        let mut tile = vec![Line::default(); (reach * lanes).div_ceil(MAX_LANES)];
+        let tile = isa.vectors(&mut tile);
+        for (block, out) in out.chunks_mut(lanes * stretch).enumerate() {
+            if pool::check().is_err() {
                 return; // nobody waits for the rest; whoever called asks too
             }
-            let first = block * TOGETHER * down;
-            for phase in 0..up.min(out.len()) {
-                let row = self.row(phase * down % up);
-                let at = |turn: usize| self.window(padded, first + turn * down + phase * down / up);
-                if phase + (TOGETHER - 1) * up < out.len() {
-                    let sums = dots([row; TOGETHER], std::array::from_fn(at));
-                    for (turn, sum) in sums.into_iter().enumerate() {
-                        out[phase + turn * up] = sum;
+            self.cut(wave, block * lanes * stride, &mut padded);
+            interleave(isa, &padded, stride, &mut tile[..reach * VECTORS]);
+            for first in (0..stretch).step_by(TOGETHER) {
+                let start = first * self.down / self.up;
+                let rows = std::array::from_fn(|i| {
+                    let position = (first + i) * self.down;
+                    self.row(position % self.up, position / self.up - start)
+                });
+                let sums = sums(isa, rows, &tile[start * VECTORS..]);
+                for vector in 0..VECTORS {
+                    let mut columns = [[0.0; MAX_LANES]; TOGETHER];
+                    for i in 0..TOGETHER {
+                        sums[i][vector].store(&mut columns[i]);
                     }
-                } else {
-                    for (turn, out) in out[phase..].iter_mut().step_by(up).enumerate() {
-                        [*out] = dots([row], [at(turn)]);
+                    let stretches = out.chunks_mut(stretch).skip(vector * I::LANES).take(I::LANES);
+                    for (lane, out) in stretches.enumerate() {
+                        for (out, column) in out.iter_mut().skip(first).zip(&columns) {
+                            *out = column[lane];
+                        }
                     }
                 }
             }
         }
     }
 
+    /// The signal from `from` on, that an output at input position `from` needs first; zeros before and after it.
+    fn cut(&self, wave: &[f32], from: usize, padded: &mut [f32]) {
+        let before = self.taps / 2 - 1;
+        let zeros = before.saturating_sub(from).min(padded.len());
+        let (start, rest) = padded.split_at_mut(zeros);
+        start.fill(0.0);
+        let wave = wave.get(from + zeros - before..).unwrap_or_default();
+        let (signal, end) = rest.split_at_mut(wave.len().min(rest.len()));
+        signal.copy_from_slice(&wave[..signal.len()]);
+        end.fill(0.0);
+    }
+
     /// Between two rows.
     #[inline(always)]
-    fn apply_blended(&self, padded: &[f32], out: &mut [f32]) {
-        for (block, out) in out.chunks_mut(TOGETHER / 2).enumerate() {
+    fn apply_blended(&self, wave: &[f32], out: &mut [f32]) {
+        let mut padded = vec![0.0; wave.len() + self.taps];
+        self.cut(wave, 0, &mut padded);
+        for (block, out) in out.chunks_mut(PAIRS).enumerate() {
             if block % ASK == 0 && pool::check().is_err() {
                 return;
             }
             // Outputs beyond the last repeat it.
             let last = out.len() - 1;
-            let position = |i: usize| (block * (TOGETHER / 2) + i.min(last)) * self.down;
+            let position = |i: usize| (block * PAIRS + i.min(last)) * self.down;
             let phase = |i: usize| position(i) % self.up * self.phases;
-            let rows = std::array::from_fn(|i| self.row(phase(i / 2) / self.up + i % 2));
-            let windows = std::array::from_fn(|i| self.window(padded, position(i / 2) / self.up));
-            let sums: [f32; TOGETHER] = dots(rows, windows);
+            let rows = std::array::from_fn(|i| self.row(phase(i / 2) / self.up + i % 2, 0));
+            let windows = std::array::from_fn(|i| &padded[position(i / 2) / self.up..][..self.taps]);
+            let sums: [f32; 2 * PAIRS] = dots(rows, windows);
             for (i, (out, [before, after])) in out.iter_mut().zip(sums.as_chunks().0).enumerate() {
                 let share = (phase(i) % self.up) as f32 / self.up as f32;
                 *out = before + share * (after - before);
@@ -168,21 +205,17 @@ impl Resampler {
         }
     }
 
+    /// Coefficients for the input samples from `late` before the first one that an output needs.
     #[inline(always)]
-    fn row(&self, row: usize) -> &[f32] {
-        &self.rows[row * self.taps..][..self.taps]
-    }
-
-    #[inline(always)]
-    fn window<'a>(&self, padded: &'a [f32], at: usize) -> &'a [f32] {
-        &padded[at..at + self.taps]
+    fn row(&self, row: usize, late: usize) -> &[f32] {
+        &self.rows[row * (self.taps + 2 * self.margin) + self.margin - late..][..self.taps + self.margin]
     }
 }
 
-/// One signal on its way through a filter: plain loops, compiled for the instruction set at hand.
+/// One signal on its way through a filter.
 struct Pass<'a> {
     filter: &'a Resampler,
-    padded: &'a [f32],
+    wave: &'a [f32],
     out: &'a mut [f32],
 }
 
@@ -190,13 +223,56 @@ impl Kernel for Pass<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<I: Simd>(self, _isa: I) {
+    fn run<I: Simd>(self, isa: I) {
         if self.filter.blended {
-            self.filter.apply_blended(self.padded, self.out);
+            self.filter.apply_blended(self.wave, self.out);
         } else {
-            self.filter.apply_exact(self.padded, self.out);
+            self.filter.apply_exact(isa, self.wave, self.out);
         }
     }
+}
+
+/// Sample i of every lane into the i-th [`VECTORS`] of `tile`; a lane's samples begin `stride` after the last lane's.
+#[inline(always)]
+fn interleave<I: Simd>(isa: I, padded: &[f32], stride: usize, tile: &mut [I::V]) {
+    for vector in 0..VECTORS {
+        let lane =
+            |i: usize| padded[(vector * I::LANES + i % I::LANES) * stride..][..tile.len() / VECTORS].as_ptr();
+        let lanes = std::array::from_fn(lane);
+        for (four, columns) in tile.as_chunks_mut::<{ 4 * VECTORS }>().0.iter_mut().enumerate() {
+            // SAFETY: every lane has as many samples as `tile` has rows, of which this takes the next four.
+            let quads = unsafe {
+                [
+                    isa.quads(&lanes, 0, 4 * four),
+                    isa.quads(&lanes, 1, 4 * four),
+                    isa.quads(&lanes, 2, 4 * four),
+                    isa.quads(&lanes, 3, 4 * four),
+                ]
+            };
+            let samples = I::V::transpose_fours(quads);
+            for i in 0..4 {
+                columns[i * VECTORS + vector] = samples[i];
+            }
+        }
+    }
+}
+
+/// Every row times the samples of every lane, summed in their order; rounded twice a term, so that no instruction
+/// set differs.
+#[inline(always)]
+fn sums<I: Simd>(isa: I, rows: [&[f32]; TOGETHER], tile: &[I::V]) -> [[I::V; VECTORS]; TOGETHER] {
+    let length = rows[0].len();
+    let (rows, tile) = (rows.map(|row| &row[..length]), &tile.as_chunks::<VECTORS>().0[..length]);
+    let mut sums = [[isa.splat(0.0); VECTORS]; TOGETHER];
+    for at in 0..length {
+        for i in 0..TOGETHER {
+            let coefficient = isa.splat(rows[i][at]);
+            for vector in 0..VECTORS {
+                sums[i][vector] = sums[i][vector] + coefficient * tile[at][vector];
+            }
+        }
+    }
+    sums
 }
 
 /// One row: the filter at the input samples around an output that lies `fraction` of a sample after one.

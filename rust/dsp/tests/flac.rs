@@ -120,6 +120,37 @@ fn a_frame_of_other_channels_is_damage() {
     assert!(error.to_string().contains("0.00 s"), "{error}");
 }
 
+/// Frames of digital silence, `bits` wide.
+fn silence(bits: u32, channels: usize, block: u16, frames: u64) -> Vec<u8> {
+    let planes = vec![Vec::new(); channels];
+    let flac = Flac { block, total: 0, ..Flac::new(RATE, bits, &planes) };
+    let constant = vec![0; 1 + bits as usize / 8].repeat(channels);
+    let frames = (0..frames).flat_map(|number| flac.frame_of(number, block, &constant));
+    [flac.header(true), frames.collect()].concat()
+}
+
+#[test]
+fn long_silence_is_decoded_in_every_usual_block() {
+    for (block, frames) in [(1152, 128), (4096, 128), (4608, 128), (16_384, 100)] {
+        for channels in [1, 2, 8] {
+            let audio = Audio::decode(&silence(16, channels, block, frames)).unwrap();
+            assert_eq!((audio.channels, audio.frames()), (channels, usize::from(block) * frames as usize));
+            assert!(audio.samples.iter().all(|&sample| sample == 0.0));
+        }
+    }
+}
+
+#[test]
+fn a_small_stream_cannot_take_gigabytes() {
+    // 2.5 KB would be 0.2 GB, and so on; as good as all of it is left undecoded.
+    let error = Audio::decode(&silence(8, 8, u16::MAX, 100)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the FLAC stream is no recording: its first 286 bytes make 5767080 samples"
+    );
+    assert_eq!(error.hint("a.flac".as_ref()), "leave it out: a.flac");
+}
+
 #[test]
 fn headers_that_stop_too_early_say_so() {
     let planes = signal(16, 1, 100);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use asd_dsp::audio::Audio;
-use asd_dsp::recording::{self, ReadOptions};
+use asd_dsp::recording::{self, Buffers, ReadOptions, Wave, Whole, Windows};
 use asd_dsp::{flac, npy, wav};
 
 /// A WAV file: by the decoder itself, and by the choice of a decoder.
@@ -43,7 +43,8 @@ pub fn npy(bytes: &[u8]) {
     assert!(stored.values.iter().zip(&halved.values).all(|(one, half)| one * 0.5 == *half));
 }
 
-/// A file at `path`, read as a detector reads it: the mean of all channels at any rate, and the second channel.
+/// A file at `path`, read as a detector reads it: the mean of all channels at any rate, and the second channel; as a
+/// whole and window by window.
 pub fn recording(bytes: &[u8], path: &Path) {
     fs::write(path, bytes).expect("a place for the file");
     let mean = ReadOptions {
@@ -54,8 +55,26 @@ pub fn recording(bytes: &[u8], path: &Path) {
         allow_upsampling: true,
     };
     let second = ReadOptions { channel: Some(1), allow_upsampling: false, ..mean };
+    let mut buffers = Buffers::default();
+    buffers.take_back(vec![f32::NAN; 77]);
     for options in [mean, second] {
-        let Ok((windows, health)) = recording::read(path, &options) else { continue };
+        let read = recording::read(path, &options);
+        stretches(path, &options, read.as_ref().ok().map(|(windows, _)| windows), &mut buffers);
+        let whole = recording::whole(path, &options, &mut buffers);
+        let (windows, health) = match (read, whole) {
+            (Ok(read), Ok(whole)) => {
+                assert_whole(&whole, &read.0);
+                read
+            }
+            (read, whole) => {
+                assert_eq!(
+                    read.err(),
+                    whole.err(),
+                    "one is read, the other is not, or not for the same reason"
+                );
+                continue;
+            }
+        };
         assert!(windows.samples.iter().all(|sample| sample.is_finite()));
         assert!(windows.starts.is_sorted() && windows.starts[0] == 0);
         assert!(windows.starts.iter().all(|start| start + windows.clip <= windows.samples.len()));
@@ -64,11 +83,52 @@ pub fn recording(bytes: &[u8], path: &Path) {
     }
 }
 
-fn chosen(bytes: &[u8]) {
-    if let Ok(audio) = Audio::decode(bytes) {
-        assert!(audio.frames() > 0);
-        check(&audio);
+/// Windows read on their own are those of the recording. Of one that cannot be read, some may still be whole.
+fn stretches(path: &Path, options: &ReadOptions, windows: Option<&Windows>, buffers: &mut Buffers) {
+    let Some(windows) = windows else {
+        let _ = recording::stretch(path, options, 0, buffers);
+        return;
+    };
+    let count = windows.starts.len();
+    for window in [0, count / 2, count - 1] {
+        let start = windows.starts[window];
+        let stretch = recording::stretch(path, options, start, buffers);
+        if let Some(wave) = stretch.expect("the recording can be read") {
+            assert_eq!(bits(wave), bits(Wave::Float(&windows.samples[start..][..windows.clip])));
+        }
     }
+    for start in [windows.starts[count - 1] + 1, usize::MAX] {
+        assert!(
+            !matches!(recording::stretch(path, options, start, buffers), Ok(Some(_))),
+            "there is no such window"
+        );
+    }
+}
+
+fn assert_whole(whole: &Whole, windows: &Windows) {
+    assert_eq!((&whole.starts, whole.clip), (&windows.starts, windows.clip));
+    assert_eq!(bits(whole.wave), bits(Wave::Float(&windows.samples)));
+}
+
+fn bits(wave: Wave) -> Vec<u32> {
+    match wave {
+        Wave::Float(wave) => wave.iter().map(|sample| sample.to_bits()).collect(),
+        Wave::Int(wave) => wave.iter().map(|&sample| (f32::from(sample) / 32_768.0).to_bits()).collect(),
+    }
+}
+
+/// By the choice of a decoder; into memory that held something else, the same comes.
+fn chosen(bytes: &[u8]) {
+    let fresh = Audio::decode(bytes);
+    let again = Audio::decode_into(bytes, vec![f32::NAN; 77]);
+    let (Ok(fresh), Ok(again)) = (&fresh, &again) else {
+        assert_eq!(fresh.err(), again.err());
+        return;
+    };
+    assert!(fresh.frames() > 0);
+    check(fresh);
+    assert_eq!((fresh.rate, fresh.channels, fresh.truncated), (again.rate, again.channels, again.truncated));
+    assert_eq!(bits(Wave::Float(&fresh.samples)), bits(Wave::Float(&again.samples)));
 }
 
 fn check(audio: &Audio) {
