@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import dataclasses
 import gc
 import itertools
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -282,18 +285,35 @@ def test_a_buffer_is_filled_in_place(paths):
 def test_buffers_that_do_not_fit_are_refused(paths):
     corpus = corpus_of(paths)
     good = np.zeros((2, 6, 32, corpus.survey.frames), np.float32)
+    owner = bytearray(good.nbytes)
+
+    class Copies:
+        def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+            return good.copy()
+
     for buffers, message in [
         ([good], "two or more"),
         ([good, good], r"buffers\[1\]: shares memory"),
         ([good, good.astype(np.float64)], r"buffers\[1\]: expected float32"),
         ([good, good[:, :5]], r"buffers\[1\]: expected float32 of shape"),
         ([good, np.asfortranarray(good)], "C-contiguous"),
+        ([good[None][0], good[::1]], r"buffers\[1\]: shares memory"),
+        ([np.frombuffer(owner, np.float32).reshape(good.shape) for _ in range(2)], r"buffers\[1\]: shares memory"),
+        ([good, Copies()], "gives a copy of its memory"),
+        ([good, None], r"buffers\[1\]: NoneType"),
         ([good, np.frombuffer(good.tobytes(), np.float32).reshape(good.shape)], "read-only"),
     ]:
         with pytest.raises(ValueError, match=message):
             Feed(corpus, 6, buffers=buffers)
-    with pytest.raises(ValueError, match="prefetch"):
-        Feed(corpus, 6, prefetch=0)
+    torch = pytest.importorskip("torch")
+    tensor = torch.zeros(good.shape)
+    with pytest.raises(ValueError, match=r"buffers\[1\]: shares memory"):
+        Feed(corpus, 6, buffers=[tensor, tensor.view_as(tensor)])
+    with pytest.raises(ValueError, match=r"buffers\[1\]: cannot be written to as an array"):
+        Feed(corpus, 6, buffers=[tensor, torch.zeros(good.shape, requires_grad=True)])
+    for prefetch in (0, 65, 10**12):
+        with pytest.raises(ValueError, match="prefetch: expected 1 to 64"):
+            Feed(corpus, 6, prefetch=prefetch)
 
 
 def test_wrong_arguments_are_refused(paths):
@@ -304,7 +324,7 @@ def test_wrong_arguments_are_refused(paths):
         Feed(corpus, CLIPS, rank=1, world_size=2)
     with pytest.raises(UsageError, match="expected 1 or more"):
         Feed(corpus, 0)
-    with pytest.raises(UsageError, match="3 labels for 24 recordings"):
+    with pytest.raises(UsageError, match="a sequence of 24, one a recording, got 3"):
         Feed(corpus, 4, labels=["a", "b", "c"])
     with pytest.raises(UsageError, match="no recording has the label 'x'"):
         Feed(corpus, 4, labels=["a"] * CLIPS, shares={"x": 1})
@@ -312,25 +332,40 @@ def test_wrong_arguments_are_refused(paths):
         Feed(corpus, 4, labels=["a"] * CLIPS, shares={"a": 0})
     with pytest.raises(UsageError, match="shares without labels"):
         Feed(corpus, 4, shares={"a": 1})
-    for options in (
-        {"rank": 2, "world_size": 2},
-        {"rank": -1},
-        {"seed": -1},
-        {"position": 2**64},
-        {"threads": 0},
-        {"std": 0.0},
-        {"mean": float("nan")},
-        {"alpha": 2.0},
-        {"mix_domain": "x"},
-    ):
-        with pytest.raises(ValueError):
-            Feed(corpus, 4, **options)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="not a number"):
+        Feed(corpus, 4, labels=np.full(CLIPS, np.nan).tolist())
+    with pytest.raises(UsageError, match="no class is to be drawn"):
+        Feed(corpus, 4, labels=["a"] * CLIPS, shares={})
+    for labels in ("ab" * (CLIPS // 2), dict.fromkeys(range(CLIPS), "a")):
+        with pytest.raises(UsageError, match="labels: expected a sequence"):
+            Feed(corpus, 4, labels=labels)  # type: ignore[arg-type]
+    for options, name in [
+        ({"rank": 2, "world_size": 2}, "rank"),
+        ({"rank": -1}, "rank"),
+        ({"world_size": 0}, "world_size"),
+        ({"batch_size": 4.0}, "batch_size"),
+        ({"batch_size": None}, "batch_size"),
+        ({"prefetch": "2"}, "prefetch"),
+        ({"seed": -1}, "seed"),
+        ({"position": 2**64}, "position"),
+        ({"threads": 0}, "threads"),
+        ({"std": 0.0}, "std"),
+        ({"mean": float("nan")}, "mean"),
+        ({"alpha": 2.0}, "alpha"),
+        ({"bank_size": 2**21}, "bank_size"),
+        ({"mix_domain": "x"}, "mix_domain"),
+        ({"labels": ["a"] * CLIPS, "shares": {"a": 1.5}}, "shares"),
+    ]:
+        with pytest.raises(ValueError, match=name):
+            Feed(corpus, **{"batch_size": 4, **options})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="nobody has looked"):
         Feed(asd.Corpus(paths, SPEC), 4)
     with pytest.raises(UsageError, match="no recordings"):
         asd.Corpus([], SPEC)
     with pytest.raises(UsageError, match="cache_gb"):
         asd.Corpus(paths, SPEC, cache_gb=-1)
+    with pytest.raises(UsageError, match="expected several"):
+        asd.Corpus(str(paths[0]), SPEC)
 
 
 def test_a_recording_that_cannot_be_read_is_named(paths, tmp_path):
@@ -353,6 +388,132 @@ def test_silence_everywhere_is_refused(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(16_000), 16_000)
     with pytest.raises(DataError, match="sound alike"):
         corpus_of([tmp_path / "a.wav"])
+
+
+def test_the_order_of_shares_changes_nothing(paths):
+    labels = [("00", "02", "04")[i % 3] for i in range(CLIPS)]
+    corpus = corpus_of(paths)
+    one, other = {"00": 2, "02": 1, "04": 1}, {"04": 1, "00": 2, "02": 1}
+    assert run(corpus, 20, labels=labels, shares=one) == run(corpus, 20, labels=labels, shares=other)
+
+
+def test_a_survey_of_something_else_is_refused(paths):
+    survey = corpus_of(paths).survey
+    for other in (
+        {"paths": paths[::-1]},
+        {"paths": paths[1:]},
+        {"paths": [*paths, paths[0]]},
+        {"spec": SPEC.model_copy(update={"n_mels": 64})},
+        {"spec": SPEC.model_copy(update={"clip_seconds": 2.0})},
+        {"half": True},
+    ):
+        with pytest.raises(UsageError, match="a survey of other recordings"):
+            asd.Corpus(**{"paths": paths, "spec": SPEC, **other}, survey=survey)  # type: ignore[arg-type]
+    for change in (
+        {"files_N": survey.files_N.astype(np.float64)},
+        {"starts_N": survey.starts_N[:-1]},
+        {"indices_N": survey.counts_N.copy()},
+        {"mean": float("inf")},
+        {"frames": 0},
+        {"unreadable": np.array([-1])},
+    ):
+        with pytest.raises(ValueError):
+            dataclasses.replace(survey, **change)
+    with pytest.raises(ValueError, match="read-only"):
+        survey.files_N[0] = 1
+
+
+def test_a_damaged_survey_is_named(paths, tmp_path):
+    corpus_of(paths).survey.save(tmp_path / "good.npz")
+    good = (tmp_path / "good.npz").read_bytes()
+    file = tmp_path / "survey.npz"
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    for content in (b"", b"notes", good[:1000], good[:-1], (tmp_path / "array.npy").read_bytes()):
+        file.write_bytes(content)
+        with pytest.raises(DataError, match=r"survey\.npz: no survey of recordings"):
+            Survey.load(file)
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        flipped = bytearray(good)
+        flipped[rng.integers(len(good))] ^= 1 << rng.integers(8)
+        file.write_bytes(flipped)
+        with contextlib.suppress(DataError):
+            Survey.load(file)
+    with pytest.raises(DataError, match=r"absent\.npz"):
+        Survey.load(tmp_path / "absent.npz")
+    with pytest.raises(DataError, match="cannot be written"):
+        corpus_of(paths).survey.save(tmp_path / "no folder" / "survey.npz")
+
+
+def test_a_second_look_forgets_the_first(tmp_path):
+    files = [write(tmp_path / f"{i}.wav", 1.0, i) for i in range(6)]
+    corpus = corpus_of(files)
+    before = run(corpus, 3)
+    write(files[2], 7.0, 99)
+    list(corpus.look())
+    assert run(corpus, 3) == run(corpus_of(files), 3) != before
+
+
+def test_health_comes_with_the_look(paths, tmp_path):
+    soundfile.write(tmp_path / "silent.wav", np.zeros(16_000), 16_000)
+    corpus = corpus_of([*paths, tmp_path / "silent.wav"])
+    assert [health.is_silent for health in corpus.health if health] == [False] * CLIPS + [True]
+
+
+def test_log_mels_that_no_energy_gives_are_refused(tmp_path):
+    recipe = {"unit": "ln", "sample_rate": 16000, "n_fft": 1024, "hop_length": 512, "n_mels": 32, "mel_scale": "slaney"}
+    (tmp_path / "features.json").write_text(json.dumps(recipe))
+    logmel_FT = np.random.default_rng(0).standard_normal((32, 20)).astype(np.float32)
+    np.save(tmp_path / "good.npy", logmel_FT)
+    logmel_FT[3, 4] = 4e5
+    np.save(tmp_path / "huge.npy", logmel_FT)
+    for half in (False, True):
+        with pytest.raises(DataError, match=r"huge\.npy: its log-mel has values beyond 10000"):
+            corpus_of([tmp_path / "good.npy", tmp_path / "huge.npy"], half=half)
+
+
+def test_a_log_mel_without_a_recipe_can_be_skipped(paths, tmp_path):
+    np.save(tmp_path / "alone.npy", np.zeros((32, 20), np.float32))
+    corpus = asd.Corpus([*paths, tmp_path / "alone.npy"], SPEC)
+    events = list(corpus.look(skip_bad=True))
+    assert [e.message for e in events if isinstance(e, Caution)] == [
+        f"skipped {tmp_path / 'alone.npy'}: no features.json in its folder or the 4 above it"
+    ]
+    assert corpus.survey.unreadable.tolist() == [CLIPS]
+    with pytest.raises(DataError, match=r"features\.json"):
+        list(corpus.look())
+
+
+def test_a_feed_is_not_copied(paths):
+    feed = Feed(corpus_of(paths), 4)
+    for attempt in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="make it where it is used"):
+            attempt(feed)
+
+
+def test_another_thread_may_seek_and_close(paths):
+    corpus = corpus_of(paths, cache_gb=0)
+    for _ in range(30):
+        feed = Feed(corpus, 8)
+        stop = threading.Event()
+
+        def seek(feed: Feed = feed, stop: threading.Event = stop) -> None:
+            for turn in itertools.count():
+                if stop.is_set():
+                    return
+                feed.seek(turn % 9 * 8)
+
+        other = threading.Thread(target=seek)
+        other.start()
+        for _ in range(5):
+            assert next(feed).position % 8 == 0
+        closer = threading.Thread(target=feed.close)
+        closer.start()
+        closer.join(30)
+        assert not closer.is_alive()
+        stop.set()
+        other.join(30)
+        assert not other.is_alive()
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from asd.augment import two_views as two_views
     from asd.config import FeatureSpec as FeatureSpec
     from asd.corpus import Corpus as Corpus
+    from asd.corpus import Survey as Survey
     from asd.detect.detector import Detector as Detector
     from asd.detect.detector import Score as Score
     from asd.errors import AsdError as AsdError
@@ -29,6 +30,7 @@ _HOME = {
     "FeatureSpec": "asd.config",
     "Feed": "asd.feed",
     "Score": "asd.detect.detector",
+    "Survey": "asd.corpus",
     "logmel": "asd.features",
     "read_audio": "asd.features",
     "read_logmel": "asd.features",

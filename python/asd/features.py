@@ -218,7 +218,7 @@ def scan(
                 yield path, recording if isinstance(recording, Unreadable) else recording.health
             else:
                 result = next(results)
-                yield path, _unreadable(path, result) if isinstance(result, _dsp.Failure) else _health(result)
+                yield path, _unreadable(path, result) if isinstance(result, _dsp.Failure) else as_health(result)
 
 
 def resample(wave_N: NDArray[np.float32], rate_in: int, rate_out: int) -> NDArray[np.float32]:
@@ -304,14 +304,15 @@ def _chunks(paths: Iterable[Path]) -> Iterator[Sequence[Path]]:
 def _recording(path: Path, result: _dsp.Recording | _dsp.Failure) -> Recording | Unreadable:
     if isinstance(result, _dsp.Failure):
         return _unreadable(path, result)
-    return Recording(path, result.logmel, result.starts, _health(result.health))
+    return Recording(path, result.logmel, result.starts, as_health(result.health))
 
 
 def _unreadable(path: Path, failure: _dsp.Failure) -> Unreadable:
     return Unreadable(path, failure.reason, failure.hint)
 
 
-def _health(health: _dsp.Health) -> Health:
+def as_health(health: _dsp.Health) -> Health:
+    """Return what the extension says of a recording as a `Health`."""
     return Health(
         rate=health.rate,
         channels=health.channels,

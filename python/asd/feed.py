@@ -7,12 +7,13 @@ What a batch holds is a function of (seed, draw) alone: of no thread, no cache, 
 
 from __future__ import annotations
 
+import operator
 import weakref
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ from asd import _dsp, augment, features
 from asd.augment import MixBand, MixDomain
 from asd.corpus import Corpus, Survey
 from asd.errors import DataError, UsageError
+
+MOST_AHEAD = 64
+"""Batches that are made ahead, at most: each has memory of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,10 @@ class Batch:
 
 
 class Feed:
-    """An endless iterator of batches of two views. A context manager: leaving it, or dropping it, ends its threads.
+    """An endless iterator of batches of two views. A context manager: leaving it, or dropping it, ends its work.
+
+    It has one consumer: who asks for a batch gives the last one back. It cannot be copied, pickled or taken through a
+    fork: make it where it is used.
 
     Draw p takes a clip from an endless stream of permutations keyed by (seed, epoch), and mixes each of its views with
     the clip of an earlier draw, p - 1 - r for r uniform in [0, min(p, bank_size)), drawn again while that is a window
@@ -51,18 +58,19 @@ class Feed:
     Args:
         corpus: recordings that were looked at.
         batch_size: B, not above the number of windows.
-        seed, position: whole numbers from 0 to 2**64 - 1; the first batch begins at draw `position`.
+        seed, position: whole numbers from 0 to 2**64 - 1; the feed begins as after ``seek(position)``.
         labels: a class for every path of the corpus: draws go round the classes. None draws all windows alike.
         shares: how many draws of a round each class gets, such as ``{"00": 3, "02": 1, "04": 1, "06": 1}``; classes
-            that are not named are not drawn. None gives each class one.
+            that are not named are not drawn. None gives each class one. A small class comes round more often.
         rank, world_size: where several feeds share a stream: batch k of this one has the rows from draw
             (k · world_size + rank) · batch_size on.
-        prefetch: batches that are made ahead.
+        prefetch: batches that are made ahead, 1 to 64.
         buffers: where they go instead: float32 arrays (2, B, F, T), or torch tensors on the CPU, pinned for instance.
             There must be at least two: one is the caller's while the next is filled. Nobody else may touch them.
         mean, std: for pre-normalising; None takes the survey's.
         threads: 1 to 1024; None takes all that this process may use.
-        alpha, bank_size, mix_domain, mix_band, eps, post_normalise: as of `asd.two_views`.
+        alpha, bank_size, mix_domain, mix_band, eps, post_normalise: as of `asd.two_views`. Post-normalising takes the
+            rows of this rank together; as many log-mels as `bank_size` stay in memory.
 
     Raises:
         UsageError: a batch larger than the set, labels or shares that do not fit.
@@ -94,9 +102,13 @@ class Feed:
         eps: float = augment.EPS,
         post_normalise: bool = True,
     ) -> None:
-        survey = _survey(corpus)
+        survey, kernel = corpus.survey, corpus.kernel
+        if survey is None or kernel is None:
+            raise ValueError("corpus: nobody has looked at its recordings yet: run `look` to its end first")
+        batch_size, world_size = _whole("batch_size", batch_size), _whole("world_size", world_size)
+        rank, prefetch = _whole("rank", rank), _whole("prefetch", prefetch)
         if not 0 <= rank < world_size:
-            raise ValueError(f"rank: expected 0 to {world_size - 1}, got {rank}")
+            raise ValueError(f"rank, world_size: expected 0 <= rank < world_size, got {rank} and {world_size}")
         groups, pattern = _groups(corpus, survey, labels, shares)
         _check_batch(batch_size * world_size, sum(map(len, groups)))
         mean, std = survey.mean if mean is None else mean, survey.std if std is None else std
@@ -104,7 +116,7 @@ class Feed:
         self._survey = survey
         self._buffers = _buffers(buffers, shape, prefetch)
         self._feed = _dsp.Feed(
-            corpus.kernel,
+            kernel,
             augment.kernel(shape, alpha, bank_size, mix_domain, mix_band, mean, std, corpus.spec, eps),
             [survey.files_N, survey.indices_N, survey.counts_N, survey.starts_N],
             groups,
@@ -132,12 +144,19 @@ class Feed:
         return Batch(self._buffers[index], windows_B, self._survey.files_N[windows_B], position)
 
     def seek(self, draw: int) -> None:
-        """Go on with the batch that begins at draw `draw` (with several ranks: of the first of them)."""
+        """Go on with the batch that begins at draw `draw`: with several ranks, that of the first of them.
+
+        To take up a stream after k batches: ``seek(k * world_size * batch_size)``. The batch at hand stays valid.
+        """
         self._feed.seek(draw)
 
     def close(self) -> None:
-        """End the threads, in the middle of a file if need be."""
+        """End the work, in the middle of a file if need be."""
         self._finalizer()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be copied or pickled."""
+        raise TypeError("a feed cannot be copied or pickled: make it where it is used")
 
     def __enter__(self) -> Self:
         return self
@@ -165,10 +184,11 @@ def round_of(shares: Mapping[Any, int]) -> list[Any]:
     return taken
 
 
-def _survey(corpus: Corpus) -> Survey:
-    if corpus.survey is None:
-        raise ValueError("corpus: nobody has looked at its recordings yet: run `look` to its end first")
-    return corpus.survey
+def _whole(name: str, value: int) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name}: expected a whole number, got {value!r}") from None
 
 
 def _check_batch(batch_size: int, windows: int) -> None:
@@ -189,29 +209,35 @@ def _groups(
         if shares is not None:
             raise UsageError("shares without labels: shares of what?", "Give a label for every recording.")
         return [np.arange(len(survey.files_N))], [0]
-    if len(labels) != len(corpus.paths):
-        raise UsageError(f"{len(labels)} labels for {len(corpus.paths)} recordings", "Give one for each.")
+    if isinstance(labels, str | Mapping) or len(labels) != len(corpus.paths):
+        raise UsageError(f"labels: expected a sequence of {len(corpus.paths)}, one a recording, got {len(labels)}")
     windows: dict[Hashable, list[int]] = {}
     for window, file in enumerate(survey.files_N):
         windows.setdefault(labels[file], []).append(window)
+    if any(label != label for label in windows):  # NaN: each would be a class of its own
+        raise UsageError("labels: one is not a number (NaN)", "Leave such recordings out, or name their class.")
     shares = dict.fromkeys(windows, 1) if shares is None else shares
     for label, share in shares.items():
         if label not in windows:
             raise UsageError(
                 f"shares: no recording has the label {label!r}", f"There are: {', '.join(map(str, windows))}"
             )
-        if share < 1:
+        if _whole(f"shares[{label!r}]", share) < 1:
             raise UsageError(f"shares: {label!r} has {share}, expected 1 or more", "Leave it out instead.")
-    places = {label: place for place, label in enumerate(shares)}
-    return [np.array(windows[label]) for label in shares], [places[label] for label in round_of(shares)]
+    if not shares:
+        raise UsageError("shares: no class is to be drawn", "Name at least one, or leave shares out.")
+    # In the order of the recordings, whatever the order of the shares: the stream is to follow from seed and data.
+    drawn = {label: operator.index(shares[label]) for label in windows if label in shares}
+    places = {label: place for place, label in enumerate(drawn)}
+    return [np.array(windows[label]) for label in drawn], [places[label] for label in round_of(drawn)]
 
 
 def _buffers(buffers: Sequence[Any] | None, shape: tuple[int, int, int], prefetch: int) -> list[NDArray[np.float32]]:
     if buffers is None:
-        if prefetch < 1:
-            raise ValueError(f"prefetch: expected 1 or more, got {prefetch}")
+        if not 1 <= prefetch <= MOST_AHEAD:
+            raise ValueError(f"prefetch: expected 1 to {MOST_AHEAD}, got {prefetch}")
         return [np.zeros((2, *shape), np.float32) for _ in range(prefetch + 1)]
-    arrays = [np.asarray(buffer) for buffer in buffers]  # of a tensor: a view of its memory
+    arrays = [_memory(i, buffer) for i, buffer in enumerate(buffers)]
     if len(arrays) < 2:
         raise ValueError(f"buffers: expected two or more, got {len(arrays)}")
     for i, array in enumerate(arrays):
@@ -220,3 +246,14 @@ def _buffers(buffers: Sequence[Any] | None, shape: tuple[int, int, int], prefetc
                 f"buffers[{i}]: expected float32 of shape {(2, *shape)}, got {array.dtype} of {array.shape}"
             )
     return arrays
+
+
+def _memory(i: int, buffer: Any) -> NDArray[Any]:
+    """Return the buffer's own memory as an array: a tensor's, for instance."""
+    try:
+        array, again = np.asarray(buffer), np.asarray(buffer)
+    except Exception as error:  # whatever the buffer's own type says: on a GPU, part of a graph, of a foreign type
+        raise ValueError(f"buffers[{i}]: cannot be written to as an array: {error}") from None
+    if array.ctypes.data != again.ctypes.data:
+        raise ValueError(f"buffers[{i}]: {type(buffer).__name__} gives a copy of its memory, not the memory itself")
+    return array

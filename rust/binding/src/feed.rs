@@ -1,5 +1,6 @@
 //! `Corpus` and `Feed`: training sets and their batches as Python sees them.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -170,10 +171,8 @@ impl Feed {
             threads: crate::run::threads(threads)?,
         };
         let augment = augment.0.clone();
-        let mut feed =
-            feed::Feed::new(Arc::clone(&corpus.0), windows, augment, order, settings).map_err(exception)?;
-        feed.seek(position);
-        let prefetch = Prefetch::start(feed).map_err(exception)?;
+        let feed = feed::Feed::new(Arc::clone(&corpus.0), windows, augment, order, settings);
+        let prefetch = feed.and_then(|feed| Prefetch::start(feed, position)).map_err(exception)?;
         lent.into_iter().for_each(|buffers| prefetch.give(buffers));
         Ok(Self { prefetch, taken: Mutex::default() })
     }
@@ -238,18 +237,25 @@ fn read_windows([files, indices, counts, starts]: &[PyReadonlyArray1<'_, i64>; 4
 /// Checks buffers, and takes pointers to them that outlast this call.
 fn lend(buffers: &[[Bound<'_, PyAny>; VIEWS]], [bands, frames]: [usize; 2]) -> PyResult<Vec<Buffers>> {
     let clips = buffers.first().and_then(|[first, _]| first.len().ok()).unwrap_or(0);
-    let mut borrowed = Vec::new(); // all at once, so that no two overlap
+    let values = clips * bands * frames;
     let mut lent = Vec::new();
+    let mut taken: Vec<Range<usize>> = Vec::new();
     for (index, pair) in buffers.iter().enumerate() {
+        let name = format!("buffers[{index}]");
         let mut views = [std::ptr::null_mut(); VIEWS];
         for (view, array) in views.iter_mut().zip(pair) {
-            let name = format!("buffers[{index}]");
             let mut out = named_output(&name, "another of them", array, [clips, bands, frames])?;
             *view = out.as_slice_mut()?.as_mut_ptr();
-            borrowed.push(out);
+            let own = view.addr()..view.addr() + values * size_of::<f32>();
+            // By address: numpy tells arrays apart by their owner, and two tensors may own the same memory.
+            if taken.iter().any(|other| own.start < other.end && other.start < own.end) {
+                let reason = format!("{name}: shares memory with another of them");
+                return Err(PyValueError::new_err(reason));
+            }
+            taken.push(own);
         }
         let arrays = pair.each_ref().map(|array| array.clone().unbind());
-        lent.push(Buffers { index, views, values: clips * bands * frames, _arrays: arrays });
+        lent.push(Buffers { index, views, values, _arrays: arrays });
     }
     Ok(lent)
 }

@@ -256,6 +256,11 @@ impl Corpus {
             let reason = format!("its log-mel has {rows} bands, where {} are expected", self.bands());
             return Err(Error::content(reason, Remedy::LeaveOut));
         }
+        if values.iter().any(|value| value.abs() > LARGEST) {
+            let reason =
+                format!("its log-mel has values beyond {LARGEST}, which no energy's logarithm reaches");
+            return Err(Error::content(reason, Remedy::LeaveOut));
+        }
         self.round(&mut values, scratch);
         Ok((columns, values))
     }
@@ -323,6 +328,9 @@ impl Kept {
         Some(())
     }
 }
+
+/// Largest magnitude of a ready log-mel. Any float32 energy's logarithm lies below 104, and float16 ends at 65504.
+const LARGEST: f32 = 10_000.0;
 
 /// A recording was one thing when it was looked at, and is another now.
 fn changed() -> Error {

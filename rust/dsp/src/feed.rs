@@ -97,7 +97,8 @@ impl Feed {
         let Settings { batch, global_batch, rank, mean, std, .. } = settings;
         let inside = |w: &Window| (w.file as usize) < corpus.len() && w.index < w.of;
         let rows = (rank.checked_add(1)).and_then(|ranks| ranks.checked_mul(batch));
-        let wanted: [(bool, &str); 6] = [
+        let wanted: [(bool, &str); 7] = [
+            (augment.bank_size() <= MOST_BANK, "bank_size: a feed remembers 1048576 clips at most"),
             (corpus.bands() == augment.shape().bands, "corpus: its log-mels have another number of bands"),
             (windows.iter().all(inside), "windows: one lies outside of the corpus"),
             (order.clips().all(|clip| (clip as usize) < windows.len()), "groups: a clip is no window"),
@@ -291,6 +292,9 @@ impl Feed {
         Ok(())
     }
 }
+
+/// The largest bank: every seek goes through as many draws.
+const MOST_BANK: u32 = 1 << 20;
 
 /// Partners that are drawn before it is asked whether any will do.
 const ENOUGH: usize = 64;

@@ -116,6 +116,20 @@ pub struct Background {
     thread: Option<JoinHandle<()>>,
 }
 
+impl Drop for Background {
+    /// Stops the thread and waits for it.
+    fn drop(&mut self) {
+        self.halt(true);
+        let Some(thread) = self.thread.take() else { return };
+        if self.is_lost() {
+            // Its handle names a thread of the parent, whose memory another may have here.
+            std::mem::forget(thread);
+        } else {
+            let _panicked = thread.join();
+        }
+    }
+}
+
 impl Background {
     /// Starts `work`.
     pub fn start(name: &str, work: impl FnOnce() + Send + 'static) -> Result<Self> {
@@ -137,15 +151,6 @@ impl Background {
     /// Ends what the thread has under way (`true`), or lets it go on with the next (`false`).
     pub fn halt(&self, stop: bool) {
         self.stop.store(stop, Ordering::Relaxed);
-    }
-
-    /// Waits for the thread to end, which it has been told to do.
-    pub fn join(&mut self) {
-        if let Some(thread) = self.thread.take()
-            && !self.is_lost()
-        {
-            let _panicked = thread.join();
-        }
     }
 }
 

@@ -50,12 +50,12 @@ enum Command {
 }
 
 impl<P: Place> Prefetch<P> {
-    /// Starts the thread. It does nothing until it is given a place.
-    pub fn start(feed: Feed) -> Result<Self> {
+    /// Starts the thread, which begins at draw `position`. It does nothing until it is given a place.
+    pub fn start(feed: Feed, position: u64) -> Result<Self> {
         let state = State {
             empty: VecDeque::new(),
             filled: VecDeque::new(),
-            seek: None,
+            seek: Some(position),
             order: Command::Run,
             busy: false,
             ended: false,
@@ -93,7 +93,7 @@ impl<P: Place> Prefetch<P> {
                 return Err(Error::Argument("feed: it is closed".to_owned()));
             }
             if let Some((place, batch)) = state.filled.pop_front() {
-                if batch.is_err() {
+                if batch.is_err() && state.order == Command::Pause {
                     state.order = Command::Run;
                     self.shared.changed.notify_all();
                 }
@@ -129,6 +129,9 @@ impl<P: Place> Prefetch<P> {
         while state.busy {
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        if state.order == Command::End {
+            return; // somebody closed it meanwhile
+        }
         self.thread.halt(false);
         // The oldest first, so that places are filled in the order in which they were given.
         while let Some((place, _)) = state.filled.pop_back() {
@@ -157,7 +160,6 @@ impl<P: Place> Prefetch<P> {
 impl<P: Place> Drop for Prefetch<P> {
     fn drop(&mut self) {
         self.close();
-        self.thread.join();
     }
 }
 
@@ -179,10 +181,14 @@ impl<P: Place> Shared<P> {
                 Err(Error::Argument("feed: its thread panicked, which is a bug of it".to_owned()))
             });
             let mut state = self.lock();
-            if batch.is_err() && state.order == Command::Run {
-                state.order = Command::Pause; // until the error has been taken
+            if batch == Err(Error::Interrupted) {
+                state.empty.push_front(place); // by a seek or the end, which nobody has to hear of
+            } else {
+                if batch.is_err() && state.order == Command::Run {
+                    state.order = Command::Pause; // until the error has been taken
+                }
+                state.filled.push_back((place, batch));
             }
-            state.filled.push_back((place, batch));
             state.busy = false;
             self.changed.notify_all();
         }
