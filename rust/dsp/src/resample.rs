@@ -50,10 +50,10 @@ const LANES: usize = 8;
 /// Blended outputs computed together, two sums each; of more the compiler no longer keeps the sums in registers.
 const PAIRS: usize = 2;
 
-/// Neighbouring outputs that are computed together from the same input samples.
-const TOGETHER: usize = 6;
+/// Most neighbouring outputs that are computed together from the same input samples, a multiple of four.
+const TOGETHER: usize = 8;
 
-/// Vectors of such outputs: additions need not wait for each other, and the sums stay in 16 registers.
+/// Vectors of such outputs.
 const VECTORS: usize = 2;
 
 /// Input samples between two lanes, about: few enough that the tile stays in the second-level cache.
@@ -184,40 +184,37 @@ impl Filter {
     /// One row a phase. Each lane computes a stretch of the output, whole periods of L outputs from M input samples
     /// long, so that all lanes are at the same phase: a coefficient serves a vector of samples, one a lane.
     #[inline(always)]
-    fn apply_exact<I: Simd>(&self, isa: I, wave: &[f32], zeros: usize, out: &mut [f32]) {
+    fn apply_exact<I: Simd, const G: usize>(&self, isa: I, wave: &[f32], zeros: usize, out: &mut [f32]) {
         let lanes = VECTORS * I::LANES;
         let periods = out.len().div_ceil(self.up).div_ceil(lanes);
         let periods = periods.div_ceil((periods * self.down).div_ceil(STRIDE)); // equal blocks
         let (stretch, stride) = (periods * self.up, periods * self.down);
         let reach = (stride + self.taps + self.margin).next_multiple_of(4);
+        let (step, rest, more) =
+            (self.down / self.up, self.down % self.up, ((G - 1) * self.down).div_ceil(self.up));
         let mut padded = vec![0.0; (lanes - 1) * stride + reach];
         let mut tile = vec![Line::default(); (reach * lanes).div_ceil(MAX_LANES)];
-        let tile = isa.vectors(&mut tile);
+        let tile = &mut isa.vectors(&mut tile)[..reach * VECTORS];
         for (block, out) in out.chunks_mut(lanes * stretch).enumerate() {
             if pool::check().is_err() {
                 return; // nobody waits for the rest; whoever called asks too
             }
             cut(wave, zeros, block * lanes * stride, &mut padded);
-            interleave(isa, &padded, stride, &mut tile[..reach * VECTORS]);
-            for first in (0..stretch).step_by(TOGETHER) {
-                let start = first * self.down / self.up;
-                let rows = std::array::from_fn(|i| {
-                    let position = (first + i) * self.down;
-                    self.row(position % self.up, position / self.up - start)
+            interleave(isa, &padded, stride, tile);
+            let (mut at, mut phase) = (0, 0);
+            for first in (0..stretch).step_by(G) {
+                let start = at;
+                let rows: [&[f32]; G] = std::array::from_fn(|_| {
+                    let row = self.row(phase, at - start, more);
+                    (at, phase) = (at + step, phase + rest);
+                    if phase >= self.up {
+                        (at, phase) = (at + 1, phase - self.up);
+                    }
+                    row
                 });
                 let sums = sums(isa, rows, &tile[start * VECTORS..]);
-                for vector in 0..VECTORS {
-                    let mut columns = [[0.0; MAX_LANES]; TOGETHER];
-                    for i in 0..TOGETHER {
-                        sums[i][vector].store(&mut columns[i]);
-                    }
-                    let stretches = out.chunks_mut(stretch).skip(vector * I::LANES).take(I::LANES);
-                    for (lane, out) in stretches.enumerate() {
-                        for (out, column) in out.iter_mut().skip(first).zip(&columns) {
-                            *out = column[lane];
-                        }
-                    }
-                }
+                // What lies beyond the stretch of a lane has the same bits as the next lane's.
+                deinterleave::<I, G>(&sums, stretch, first, out);
             }
         }
     }
@@ -235,7 +232,7 @@ impl Filter {
             let last = out.len() - 1;
             let position = |i: usize| (block * PAIRS + i.min(last)) * self.down;
             let phase = |i: usize| position(i) % self.up * self.phases;
-            let rows = std::array::from_fn(|i| self.row(phase(i / 2) / self.up + i % 2, 0));
+            let rows = std::array::from_fn(|i| self.row(phase(i / 2) / self.up + i % 2, 0, 0));
             let windows = std::array::from_fn(|i| &padded[position(i / 2) / self.up..][..self.taps]);
             let sums: [f32; 2 * PAIRS] = dots(rows, windows);
             for (i, (out, [before, after])) in out.iter_mut().zip(sums.as_chunks().0).enumerate() {
@@ -245,10 +242,10 @@ impl Filter {
         }
     }
 
-    /// Coefficients for the input samples from `late` before the first one that an output needs.
+    /// Coefficients for the input samples from `late` before the first that an output needs, and `more` than those.
     #[inline(always)]
-    fn row(&self, row: usize, late: usize) -> &[f32] {
-        &self.rows[row * (self.taps + 2 * self.margin) + self.margin - late..][..self.taps + self.margin]
+    fn row(&self, row: usize, late: usize, more: usize) -> &[f32] {
+        &self.rows[row * (self.taps + 2 * self.margin) + self.margin - late..][..self.taps + more]
     }
 }
 
@@ -268,8 +265,10 @@ impl Kernel for Pass<'_> {
     fn run<I: Simd>(self, isa: I) {
         if self.filter.blended {
             self.filter.apply_blended(self.wave, self.zeros, self.out);
+        } else if I::LANES == 16 {
+            self.filter.apply_exact::<I, TOGETHER>(isa, self.wave, self.zeros, self.out); // it has registers for all
         } else {
-            self.filter.apply_exact(isa, self.wave, self.zeros, self.out);
+            self.filter.apply_exact::<I, 4>(isa, self.wave, self.zeros, self.out);
         }
     }
 }
@@ -312,12 +311,12 @@ fn interleave<I: Simd>(isa: I, padded: &[f32], stride: usize, tile: &mut [I::V])
 /// Every row times the samples of every lane, summed in their order; rounded twice a term, so that no instruction
 /// set differs.
 #[inline(always)]
-fn sums<I: Simd>(isa: I, rows: [&[f32]; TOGETHER], tile: &[I::V]) -> [[I::V; VECTORS]; TOGETHER] {
+fn sums<I: Simd, const G: usize>(isa: I, rows: [&[f32]; G], tile: &[I::V]) -> [[I::V; VECTORS]; G] {
     let length = rows[0].len();
     let (rows, tile) = (rows.map(|row| &row[..length]), &tile.as_chunks::<VECTORS>().0[..length]);
-    let mut sums = [[isa.splat(0.0); VECTORS]; TOGETHER];
+    let mut sums = [[isa.splat(0.0); VECTORS]; G];
     for at in 0..length {
-        for i in 0..TOGETHER {
+        for i in 0..G {
             let coefficient = isa.splat(rows[i][at]);
             for vector in 0..VECTORS {
                 sums[i][vector] = sums[i][vector] + coefficient * tile[at][vector];
@@ -325,6 +324,34 @@ fn sums<I: Simd>(isa: I, rows: [&[f32]; TOGETHER], tile: &[I::V]) -> [[I::V; VEC
         }
     }
     sums
+}
+
+/// Outputs `first` and following of every lane to their places.
+#[inline(always)]
+fn deinterleave<I: Simd, const G: usize>(
+    sums: &[[I::V; VECTORS]; G],
+    stretch: usize,
+    first: usize,
+    out: &mut [f32],
+) {
+    for (quad, sums) in sums.as_chunks::<4>().0.iter().enumerate() {
+        for vector in 0..VECTORS {
+            let columns = [sums[0][vector], sums[1][vector], sums[2][vector], sums[3][vector]];
+            let rows = I::V::transpose_fours(columns);
+            for i in 0..4 {
+                let mut row = [0.0; MAX_LANES];
+                rows[i].store(&mut row);
+                for (j, four) in row[..I::LANES].as_chunks::<4>().0.iter().enumerate() {
+                    let lane = vector * I::LANES + 4 * j + i;
+                    let to = out.get_mut(lane * stretch + first + 4 * quad..).unwrap_or_default();
+                    match to.first_chunk_mut() {
+                        Some(to) => *to = *four,
+                        None => to.copy_from_slice(&four[..to.len()]),
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// One row: the filter at the input samples around an output that lies `fraction` of a sample after one.
