@@ -199,8 +199,7 @@ impl Filter {
             if pool::check().is_err() {
                 return; // nobody waits for the rest; whoever called asks too
             }
-            cut(wave, zeros, block * lanes * stride, &mut padded);
-            interleave(isa, &padded, stride, tile);
+            interleave(isa, cut(wave, zeros, block * lanes * stride, &mut padded), stride, tile);
             let (mut at, mut phase) = (0, 0);
             for first in (0..stretch).step_by(G) {
                 let start = at;
@@ -223,7 +222,7 @@ impl Filter {
     #[inline(always)]
     fn apply_blended(&self, wave: &[f32], zeros: usize, out: &mut [f32]) {
         let mut padded = vec![0.0; wave.len() + self.taps];
-        cut(wave, zeros, 0, &mut padded);
+        let padded = cut(wave, zeros, 0, &mut padded);
         for (block, out) in out.chunks_mut(PAIRS).enumerate() {
             if block % ASK == 0 && pool::check().is_err() {
                 return;
@@ -273,14 +272,19 @@ impl Kernel for Pass<'_> {
     }
 }
 
-/// Part of `wave`, before and after which are zeros: from `from` on, counted from `zeros` before its start.
-fn cut(wave: &[f32], zeros: usize, from: usize, padded: &mut [f32]) {
-    let (start, rest) = padded.split_at_mut(zeros.saturating_sub(from));
-    let wave = wave.get(from.saturating_sub(zeros)..).unwrap_or_default();
-    let (signal, end) = rest.split_at_mut(wave.len().min(rest.len()));
-    start.fill(0.0);
-    signal.copy_from_slice(&wave[..signal.len()]);
-    end.fill(0.0);
+/// Part of `wave`, before and after which are zeros: from `from` on, counted from `zeros` before its start, as long
+/// as `padded`, which is filled where the part reaches over an end.
+fn cut<'a>(wave: &'a [f32], zeros: usize, from: usize, padded: &'a mut [f32]) -> &'a [f32] {
+    let inside = from.checked_sub(zeros).and_then(|from| wave.get(from..from + padded.len()));
+    inside.unwrap_or_else(|| {
+        let (start, rest) = padded.split_at_mut(zeros.saturating_sub(from));
+        let wave = wave.get(from.saturating_sub(zeros)..).unwrap_or_default();
+        let (signal, end) = rest.split_at_mut(wave.len().min(rest.len()));
+        start.fill(0.0);
+        signal.copy_from_slice(&wave[..signal.len()]);
+        end.fill(0.0);
+        padded
+    })
 }
 
 /// Sample i of every lane into the i-th [`VECTORS`] of `tile`; a lane's samples begin `stride` after the last lane's.
