@@ -7,7 +7,12 @@
 //! The filter is a Kaiser-windowed sinc, designed in float64. Its pass band ends at 0.95 of the lower of the two
 //! Nyquist frequencies; the stop band begins at that frequency itself, so nothing folds back. The signal counts
 //! as zero before its first and after its last sample.
+//!
+//! A steep filter costs by its length, which is that of the transition band in time. So a rate far above the wanted
+//! one is halved first, as often as that goes: the filter for it is short, as it only has to keep away what would
+//! fold into the final band.
 
+use std::borrow::Cow;
 use std::f64::consts::PI;
 use std::iter;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,8 +24,12 @@ use crate::simd::{Isa, Kernel, Line, MAX_LANES, Simd, Vector};
 /// Where the pass band ends, as a share of the lower Nyquist frequency.
 const PASS: f64 = 0.95;
 
-/// Attenuation that the window is designed for, dB.
+/// Attenuation that the window is designed for, dB; more where the rate is halved, so that the sum stays below.
 const STOP_DB: f64 = 100.0;
+const HALVING_DB: f64 = 120.0;
+
+/// From this ratio of the rates on, the rate is halved first.
+const HALVED: f64 = 2.25;
 
 /// Rows a period of the lower rate, where phases are blended: the error of linear interpolation,
 /// (π / rows)² / 8, is then below -105 dB.
@@ -41,10 +50,10 @@ const LANES: usize = 8;
 /// Blended outputs computed together, two sums each; of more the compiler no longer keeps the sums in registers.
 const PAIRS: usize = 2;
 
-/// Neighbouring outputs that are computed together from the same input samples.
-const TOGETHER: usize = 6;
+/// Most neighbouring outputs that are computed together from the same input samples, a multiple of four.
+const TOGETHER: usize = 8;
 
-/// Vectors of such outputs: additions need not wait for each other, and the sums stay in 16 registers.
+/// Vectors of such outputs.
 const VECTORS: usize = 2;
 
 /// Input samples between two lanes, about: few enough that the tile stays in the second-level cache.
@@ -64,8 +73,69 @@ pub fn resample(wave: &[f32], rate_in: u32, rate_out: u32) -> Result<Vec<f32>> {
     Ok(out)
 }
 
-/// A filter for one ratio of rates.
+/// The filters for one ratio of rates.
 pub struct Resampler {
+    /// Each halves the rate.
+    halvings: Vec<Filter>,
+    /// To the wanted rate.
+    last: Filter,
+}
+
+impl Resampler {
+    /// Designs the filters from `rate_in` to `rate_out`, Hz.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a rate of 0 and for rates more than 256-fold apart.
+    pub fn new(rate_in: u32, rate_out: u32) -> Result<Self> {
+        let (low, high) = (rate_in.min(rate_out), rate_in.max(rate_out));
+        if low == 0 || high / MAX_RATIO > low {
+            let reason =
+                format!("cannot resample {rate_in} Hz to {rate_out} Hz: at most a factor of {MAX_RATIO}");
+            return Err(Error::Argument(reason));
+        }
+        let (mut ratio, mut up) = (f64::from(rate_in) / f64::from(rate_out), rate_out);
+        let mut halvings = Vec::new();
+        while ratio >= HALVED {
+            // The stop band begins where frequencies fold onto the edge of the last filter's.
+            halvings.push(Filter::new(1, 2, 0.5 * PASS / ratio, 0.5 - 0.5 / ratio, HALVING_DB));
+            (ratio, up) = (ratio / 2.0, up * 2);
+        }
+        let divisor = gcd(rate_in, up);
+        let nyquist = 0.5 * (1.0 / ratio).min(1.0);
+        let (up, down) = ((up / divisor) as usize, (rate_in / divisor) as usize);
+        let last = Filter::new(up, down, PASS * nyquist, nyquist, STOP_DB);
+        Ok(Self { halvings, last })
+    }
+
+    /// Resamples one signal, (N,) -> (ceil(N · `rate_out` / `rate_in`),), the same bits on every instruction set.
+    /// Not-a-number spreads to its neighbours.
+    #[must_use]
+    pub fn apply(&self, wave: &[f32]) -> Vec<f32> {
+        self.apply_on(Isa::available()[0], wave)
+    }
+
+    /// The same on the instructions `isa`.
+    #[must_use]
+    pub fn apply_on(&self, isa: Isa, wave: &[f32]) -> Vec<f32> {
+        if wave.is_empty() {
+            return Vec::new();
+        }
+        let length = (wave.len() * self.last.up).div_ceil(self.last.down << self.halvings.len());
+        let (mut signal, mut start) = (Cow::Borrowed(wave), 0);
+        for filter in &self.halvings {
+            // A halved signal rings before its start and after its end.
+            let ringing = filter.taps / 2;
+            let length = signal.len().div_ceil(2) + 2 * ringing;
+            let zeros = filter.before() + 2 * ringing - start;
+            signal = Cow::Owned(filter.apply(isa, &signal, zeros, length));
+            start = ringing;
+        }
+        self.last.apply(isa, &signal, self.last.before() - start, length)
+    }
+}
+
+/// One filter for one ratio of rates.
+struct Filter {
     /// L and M: output k lies at input position k·M / L.
     up: usize,
     down: usize,
@@ -81,112 +151,78 @@ pub struct Resampler {
     rows: Vec<f32>,
 }
 
-impl Resampler {
-    /// Designs the filter from `rate_in` to `rate_out`, Hz.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] for a rate of 0 and for rates more than 256-fold apart.
-    pub fn new(rate_in: u32, rate_out: u32) -> Result<Self> {
-        let (low, high) = (rate_in.min(rate_out), rate_in.max(rate_out));
-        if low == 0 || high / MAX_RATIO > low {
-            let reason =
-                format!("cannot resample {rate_in} Hz to {rate_out} Hz: at most a factor of {MAX_RATIO}");
-            return Err(Error::Argument(reason));
-        }
-        let divisor = gcd(rate_in, rate_out);
-        let (up, down) = ((rate_out / divisor) as usize, (rate_in / divisor) as usize);
-        let lower = f64::from(low) / f64::from(rate_in);
-        // Kaiser's rule for the length; frequencies in cycles an input sample.
-        let transition = 0.5 * (1.0 - PASS) * lower;
-        let taps = ((STOP_DB - 7.95) / (14.36 * transition)).ceil() as usize;
+impl Filter {
+    /// Designs the filter that passes frequencies below `pass` and stops those above `stop`, in cycles an input
+    /// sample, by `decibels`.
+    fn new(up: usize, down: usize, pass: f64, stop: f64, decibels: f64) -> Self {
+        // Kaiser's rules for the length and for the shape.
+        let taps = ((decibels - 7.95) / (14.36 * (stop - pass))).ceil() as usize;
         let taps = taps.next_multiple_of(LANES);
+        let beta = 0.1102 * (decibels - 8.7);
         let blended = up * taps > MAX_EXACT;
-        let phases = if blended { (BLENDED_ROWS * lower).ceil() as usize } else { up };
-        let cutoff = 0.25 * (1.0 + PASS) * lower;
+        let phases = if blended { (BLENDED_ROWS * 2.0 * stop).ceil() as usize } else { up };
         let margin = if blended { 0 } else { ((TOGETHER - 1) * down).div_ceil(up) };
         let zeros = || iter::repeat_n(0.0, margin);
-        let rows = (0..phases + usize::from(blended))
-            .flat_map(|row| zeros().chain(design(taps, cutoff, row as f64 / phases as f64)).chain(zeros()))
-            .collect();
-        Ok(Self { up, down, taps, margin, phases, blended, rows })
+        let row = |row| design(taps, 0.5 * (pass + stop), beta, row as f64 / phases as f64);
+        let rows = (0..phases + usize::from(blended));
+        let rows = rows.flat_map(|i| zeros().chain(row(i)).chain(zeros())).collect();
+        Self { up, down, taps, margin, phases, blended, rows }
     }
 
-    /// Resamples one signal, (N,) -> (ceil(N·L / M),), the same bits on every instruction set. Not-a-number spreads
-    /// to its neighbours.
-    #[must_use]
-    pub fn apply(&self, wave: &[f32]) -> Vec<f32> {
-        self.apply_on(Isa::available()[0], wave)
+    /// Input samples before an output that it needs.
+    fn before(&self) -> usize {
+        self.taps / 2 - 1
     }
 
-    /// The same on the instructions `isa`.
-    #[must_use]
-    pub fn apply_on(&self, isa: Isa, wave: &[f32]) -> Vec<f32> {
-        if wave.is_empty() {
-            return Vec::new();
-        }
-        let mut out = vec![0.0; (wave.len() * self.up).div_ceil(self.down)];
-        isa.run(Pass { filter: self, wave, out: &mut out });
+    /// The first `length` outputs of `wave` after so many `zeros`.
+    fn apply(&self, isa: Isa, wave: &[f32], zeros: usize, length: usize) -> Vec<f32> {
+        let mut out = vec![0.0; length];
+        isa.run(Pass { filter: self, wave, zeros, out: &mut out });
         out
     }
 
     /// One row a phase. Each lane computes a stretch of the output, whole periods of L outputs from M input samples
     /// long, so that all lanes are at the same phase: a coefficient serves a vector of samples, one a lane.
     #[inline(always)]
-    fn apply_exact<I: Simd>(&self, isa: I, wave: &[f32], out: &mut [f32]) {
+    fn apply_exact<I: Simd, const G: usize>(&self, isa: I, wave: &[f32], zeros: usize, out: &mut [f32]) {
         let lanes = VECTORS * I::LANES;
         let periods = out.len().div_ceil(self.up).div_ceil(lanes);
         let periods = periods.div_ceil((periods * self.down).div_ceil(STRIDE)); // equal blocks
         let (stretch, stride) = (periods * self.up, periods * self.down);
         let reach = (stride + self.taps + self.margin).next_multiple_of(4);
+        let (step, rest, more) =
+            (self.down / self.up, self.down % self.up, ((G - 1) * self.down).div_ceil(self.up));
         let mut padded = vec![0.0; (lanes - 1) * stride + reach];
         let mut tile = vec![Line::default(); (reach * lanes).div_ceil(MAX_LANES)];
-        let tile = isa.vectors(&mut tile);
+        let tile = &mut isa.vectors(&mut tile)[..reach * VECTORS];
         for (block, out) in out.chunks_mut(lanes * stretch).enumerate() {
             if pool::check().is_err() {
                 return; // nobody waits for the rest; whoever called asks too
             }
-            self.cut(wave, block * lanes * stride, &mut padded);
-            interleave(isa, &padded, stride, &mut tile[..reach * VECTORS]);
-            for first in (0..stretch).step_by(TOGETHER) {
-                let start = first * self.down / self.up;
-                let rows = std::array::from_fn(|i| {
-                    let position = (first + i) * self.down;
-                    self.row(position % self.up, position / self.up - start)
+            interleave(isa, cut(wave, zeros, block * lanes * stride, &mut padded), stride, tile);
+            let (mut at, mut phase) = (0, 0);
+            for first in (0..stretch).step_by(G) {
+                let start = at;
+                let rows: [&[f32]; G] = std::array::from_fn(|_| {
+                    let row = self.row(phase, at - start, more);
+                    (at, phase) = (at + step, phase + rest);
+                    if phase >= self.up {
+                        (at, phase) = (at + 1, phase - self.up);
+                    }
+                    row
                 });
                 let sums = sums(isa, rows, &tile[start * VECTORS..]);
-                for vector in 0..VECTORS {
-                    let mut columns = [[0.0; MAX_LANES]; TOGETHER];
-                    for i in 0..TOGETHER {
-                        sums[i][vector].store(&mut columns[i]);
-                    }
-                    let stretches = out.chunks_mut(stretch).skip(vector * I::LANES).take(I::LANES);
-                    for (lane, out) in stretches.enumerate() {
-                        for (out, column) in out.iter_mut().skip(first).zip(&columns) {
-                            *out = column[lane];
-                        }
-                    }
-                }
+                // What lies beyond the stretch of a lane has the same bits as the next lane's.
+                deinterleave::<I, G>(&sums, stretch, first, out);
             }
         }
     }
 
-    /// The signal from `from` on, that an output at input position `from` needs first; zeros before and after it.
-    fn cut(&self, wave: &[f32], from: usize, padded: &mut [f32]) {
-        let before = self.taps / 2 - 1;
-        let zeros = before.saturating_sub(from).min(padded.len());
-        let (start, rest) = padded.split_at_mut(zeros);
-        start.fill(0.0);
-        let wave = wave.get(from + zeros - before..).unwrap_or_default();
-        let (signal, end) = rest.split_at_mut(wave.len().min(rest.len()));
-        signal.copy_from_slice(&wave[..signal.len()]);
-        end.fill(0.0);
-    }
-
     /// Between two rows.
     #[inline(always)]
-    fn apply_blended(&self, wave: &[f32], out: &mut [f32]) {
+    fn apply_blended(&self, wave: &[f32], zeros: usize, out: &mut [f32]) {
         let mut padded = vec![0.0; wave.len() + self.taps];
-        self.cut(wave, 0, &mut padded);
+        let padded = cut(wave, zeros, 0, &mut padded);
         for (block, out) in out.chunks_mut(PAIRS).enumerate() {
             if block % ASK == 0 && pool::check().is_err() {
                 return;
@@ -195,7 +231,7 @@ impl Resampler {
             let last = out.len() - 1;
             let position = |i: usize| (block * PAIRS + i.min(last)) * self.down;
             let phase = |i: usize| position(i) % self.up * self.phases;
-            let rows = std::array::from_fn(|i| self.row(phase(i / 2) / self.up + i % 2, 0));
+            let rows = std::array::from_fn(|i| self.row(phase(i / 2) / self.up + i % 2, 0, 0));
             let windows = std::array::from_fn(|i| &padded[position(i / 2) / self.up..][..self.taps]);
             let sums: [f32; 2 * PAIRS] = dots(rows, windows);
             for (i, (out, [before, after])) in out.iter_mut().zip(sums.as_chunks().0).enumerate() {
@@ -205,17 +241,19 @@ impl Resampler {
         }
     }
 
-    /// Coefficients for the input samples from `late` before the first one that an output needs.
+    /// Coefficients for the input samples from `late` before the first that an output needs, and `more` than those.
     #[inline(always)]
-    fn row(&self, row: usize, late: usize) -> &[f32] {
-        &self.rows[row * (self.taps + 2 * self.margin) + self.margin - late..][..self.taps + self.margin]
+    fn row(&self, row: usize, late: usize, more: usize) -> &[f32] {
+        &self.rows[row * (self.taps + 2 * self.margin) + self.margin - late..][..self.taps + more]
     }
 }
 
 /// One signal on its way through a filter.
 struct Pass<'a> {
-    filter: &'a Resampler,
+    filter: &'a Filter,
     wave: &'a [f32],
+    /// Zeros before it.
+    zeros: usize,
     out: &'a mut [f32],
 }
 
@@ -225,11 +263,28 @@ impl Kernel for Pass<'_> {
     #[inline(always)]
     fn run<I: Simd>(self, isa: I) {
         if self.filter.blended {
-            self.filter.apply_blended(self.wave, self.out);
+            self.filter.apply_blended(self.wave, self.zeros, self.out);
+        } else if I::LANES == 16 {
+            self.filter.apply_exact::<I, TOGETHER>(isa, self.wave, self.zeros, self.out); // it has registers for all
         } else {
-            self.filter.apply_exact(isa, self.wave, self.out);
+            self.filter.apply_exact::<I, 4>(isa, self.wave, self.zeros, self.out);
         }
     }
+}
+
+/// Part of `wave`, before and after which are zeros: from `from` on, counted from `zeros` before its start, as long
+/// as `padded`, which is filled where the part reaches over an end.
+fn cut<'a>(wave: &'a [f32], zeros: usize, from: usize, padded: &'a mut [f32]) -> &'a [f32] {
+    let inside = from.checked_sub(zeros).and_then(|from| wave.get(from..from + padded.len()));
+    inside.unwrap_or_else(|| {
+        let (start, rest) = padded.split_at_mut(zeros.saturating_sub(from));
+        let wave = wave.get(from.saturating_sub(zeros)..).unwrap_or_default();
+        let (signal, end) = rest.split_at_mut(wave.len().min(rest.len()));
+        start.fill(0.0);
+        signal.copy_from_slice(&wave[..signal.len()]);
+        end.fill(0.0);
+        padded
+    })
 }
 
 /// Sample i of every lane into the i-th [`VECTORS`] of `tile`; a lane's samples begin `stride` after the last lane's.
@@ -260,12 +315,12 @@ fn interleave<I: Simd>(isa: I, padded: &[f32], stride: usize, tile: &mut [I::V])
 /// Every row times the samples of every lane, summed in their order; rounded twice a term, so that no instruction
 /// set differs.
 #[inline(always)]
-fn sums<I: Simd>(isa: I, rows: [&[f32]; TOGETHER], tile: &[I::V]) -> [[I::V; VECTORS]; TOGETHER] {
+fn sums<I: Simd, const G: usize>(isa: I, rows: [&[f32]; G], tile: &[I::V]) -> [[I::V; VECTORS]; G] {
     let length = rows[0].len();
     let (rows, tile) = (rows.map(|row| &row[..length]), &tile.as_chunks::<VECTORS>().0[..length]);
-    let mut sums = [[isa.splat(0.0); VECTORS]; TOGETHER];
+    let mut sums = [[isa.splat(0.0); VECTORS]; G];
     for at in 0..length {
-        for i in 0..TOGETHER {
+        for i in 0..G {
             let coefficient = isa.splat(rows[i][at]);
             for vector in 0..VECTORS {
                 sums[i][vector] = sums[i][vector] + coefficient * tile[at][vector];
@@ -275,11 +330,38 @@ fn sums<I: Simd>(isa: I, rows: [&[f32]; TOGETHER], tile: &[I::V]) -> [[I::V; VEC
     sums
 }
 
+/// Outputs `first` and following of every lane to their places.
+#[inline(always)]
+fn deinterleave<I: Simd, const G: usize>(
+    sums: &[[I::V; VECTORS]; G],
+    stretch: usize,
+    first: usize,
+    out: &mut [f32],
+) {
+    for (quad, sums) in sums.as_chunks::<4>().0.iter().enumerate() {
+        for vector in 0..VECTORS {
+            let columns = [sums[0][vector], sums[1][vector], sums[2][vector], sums[3][vector]];
+            let rows = I::V::transpose_fours(columns);
+            for i in 0..4 {
+                let mut row = [0.0; MAX_LANES];
+                rows[i].store(&mut row);
+                for (j, four) in row[..I::LANES].as_chunks::<4>().0.iter().enumerate() {
+                    let lane = vector * I::LANES + 4 * j + i;
+                    let to = out.get_mut(lane * stretch + first + 4 * quad..).unwrap_or_default();
+                    match to.first_chunk_mut() {
+                        Some(to) => *to = *four,
+                        None => to.copy_from_slice(&four[..to.len()]),
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// One row: the filter at the input samples around an output that lies `fraction` of a sample after one.
 ///
 /// Scaled to a sum of 1, so that a constant stays constant to the last bit of float32.
-fn design(taps: usize, cutoff: f64, fraction: f64) -> impl Iterator<Item = f32> {
-    let beta = 0.1102 * (STOP_DB - 8.7);
+fn design(taps: usize, cutoff: f64, beta: f64, fraction: f64) -> impl Iterator<Item = f32> {
     let half = (taps / 2) as f64;
     let row: Vec<f64> = (0..taps)
         .map(|tap| {
