@@ -24,8 +24,9 @@ use crate::simd::{Isa, Kernel, Line, MAX_LANES, Simd, Vector};
 /// Where the pass band ends, as a share of the lower Nyquist frequency.
 const PASS: f64 = 0.95;
 
-/// Attenuation that the window is designed for, dB; more where the rate is halved, so that the sum stays below.
-const STOP_DB: f64 = 100.0;
+/// Attenuation that the windows are designed for, dB: 100, and a little more as Kaiser's rules are approximate; for
+/// halving a rate so much more that it adds nothing.
+const STOP_DB: f64 = 101.0;
 const HALVING_DB: f64 = 120.0;
 
 /// From this ratio of the rates on, the rate is halved first.
@@ -50,7 +51,8 @@ const LANES: usize = 8;
 /// Blended outputs computed together, two sums each; of more the compiler no longer keeps the sums in registers.
 const PAIRS: usize = 2;
 
-/// Most neighbouring outputs that are computed together from the same input samples, a multiple of four.
+/// Most neighbouring outputs that are computed together from the same input samples: as many sums as 32 registers
+/// hold; 16 hold those of four.
 const TOGETHER: usize = 8;
 
 /// Vectors of such outputs.
@@ -107,8 +109,8 @@ impl Resampler {
         Ok(Self { halvings, last })
     }
 
-    /// Resamples one signal, (N,) -> (ceil(N · `rate_out` / `rate_in`),), the same bits on every instruction set.
-    /// Not-a-number spreads to its neighbours.
+    /// Resamples one signal, (N,) -> (ceil(N · `rate_out` / `rate_in`),); finite, it gives the same bits on every
+    /// instruction set. Not-a-number spreads to its neighbours.
     #[must_use]
     pub fn apply(&self, wave: &[f32]) -> Vec<f32> {
         self.apply_on(Isa::available()[0], wave)
@@ -164,7 +166,7 @@ impl Filter {
         let margin = if blended { 0 } else { ((TOGETHER - 1) * down).div_ceil(up) };
         let zeros = || iter::repeat_n(0.0, margin);
         let row = |row| design(taps, 0.5 * (pass + stop), beta, row as f64 / phases as f64);
-        let rows = (0..phases + usize::from(blended));
+        let rows = 0..phases + usize::from(blended);
         let rows = rows.flat_map(|i| zeros().chain(row(i)).chain(zeros())).collect();
         Self { up, down, taps, margin, phases, blended, rows }
     }
@@ -190,8 +192,8 @@ impl Filter {
         let periods = periods.div_ceil((periods * self.down).div_ceil(STRIDE)); // equal blocks
         let (stretch, stride) = (periods * self.up, periods * self.down);
         let reach = (stride + self.taps + self.margin).next_multiple_of(4);
-        let (step, rest, more) =
-            (self.down / self.up, self.down % self.up, ((G - 1) * self.down).div_ceil(self.up));
+        let (step, rest) = (self.down / self.up, self.down % self.up); // from one output to the next
+        let more = ((G - 1) * self.down).div_ceil(self.up); // samples from the first to the last of G
         let mut padded = vec![0.0; (lanes - 1) * stride + reach];
         let mut tile = vec![Line::default(); (reach * lanes).div_ceil(MAX_LANES)];
         let tile = &mut isa.vectors(&mut tile)[..reach * VECTORS];
@@ -305,8 +307,8 @@ fn interleave<I: Simd>(isa: I, padded: &[f32], stride: usize, tile: &mut [I::V])
                 ]
             };
             let samples = I::V::transpose_fours(quads);
-            for i in 0..4 {
-                columns[i * VECTORS + vector] = samples[i];
+            for (to, samples) in columns.iter_mut().skip(vector).step_by(VECTORS).zip(samples) {
+                *to = samples;
             }
         }
     }
@@ -338,14 +340,13 @@ fn deinterleave<I: Simd, const G: usize>(
     first: usize,
     out: &mut [f32],
 ) {
-    for (quad, sums) in sums.as_chunks::<4>().0.iter().enumerate() {
+    for (quad, [a, b, c, d]) in sums.as_chunks::<4>().0.iter().enumerate() {
         for vector in 0..VECTORS {
-            let columns = [sums[0][vector], sums[1][vector], sums[2][vector], sums[3][vector]];
-            let rows = I::V::transpose_fours(columns);
-            for i in 0..4 {
-                let mut row = [0.0; MAX_LANES];
-                rows[i].store(&mut row);
-                for (j, four) in row[..I::LANES].as_chunks::<4>().0.iter().enumerate() {
+            let quads = I::V::transpose_fours([a[vector], b[vector], c[vector], d[vector]]);
+            for (i, quads) in quads.into_iter().enumerate() {
+                let mut values = [0.0; MAX_LANES];
+                quads.store(&mut values);
+                for (j, four) in values[..I::LANES].as_chunks::<4>().0.iter().enumerate() {
                     let lane = vector * I::LANES + 4 * j + i;
                     let to = out.get_mut(lane * stretch + first + 4 * quad..).unwrap_or_default();
                     match to.first_chunk_mut() {

@@ -94,6 +94,21 @@ fn an_impulse_stays_where_it_is() {
 }
 
 #[test]
+fn the_signal_counts_as_silent_before_its_start_and_after_its_end() {
+    let mut next = noise(3);
+    for (rate_in, rate_out) in RATES {
+        // A second is a whole number of samples of both.
+        let (silence, shift) = (rate_in as usize, rate_out as usize);
+        let wave: Vec<f32> = (0..1_234).map(|_| next() as i32 as f32 / 2_147_483_648.0).collect();
+        let amid = [vec![0.0; silence], wave.clone(), vec![0.0; silence]].concat();
+        let (out, amid) =
+            (resample(&wave, rate_in, rate_out).unwrap(), resample(&amid, rate_in, rate_out).unwrap());
+        let error = out.iter().zip(&amid[shift..]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(error < 2e-6, "{rate_in} -> {rate_out}: {error}");
+    }
+}
+
+#[test]
 fn what_comes_later_changes_no_bit_of_what_came_before() {
     let mut next = noise(1);
     let wave: Vec<f32> = (0..9_000).map(|_| next() as i32 as f32 / 2_147_483_648.0).collect();
