@@ -15,6 +15,7 @@ pub mod logmel;
 pub mod mel;
 pub mod npy;
 pub mod order;
+mod polyphase;
 pub mod pool;
 pub mod prefetch;
 pub mod recording;
