@@ -53,7 +53,26 @@ class TorchLogMel:
 
 
 class LibrosaLogMel:
-    """Waves (N,) -> log-mels (F, T), by librosa; its filters are made once."""
+    """Waves (N,) -> log-mels (F, T), by librosa's own function for it."""
+
+    def __init__(self, spec: FeatureSpec) -> None:
+        self.eps = spec.eps
+        self.recipe = {
+            "sr": spec.sample_rate,
+            "n_fft": spec.n_fft,
+            "hop_length": spec.hop_length,
+            "n_mels": spec.n_mels,
+            "fmin": spec.f_min,
+            "fmax": spec.f_max,
+            "pad_mode": "reflect",
+        }
+
+    def __call__(self, wave_N: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.log(librosa.feature.melspectrogram(y=wave_N, **self.recipe) + self.eps)
+
+
+class LibrosaSpectrumLogMel:
+    """Waves (N,) -> log-mels (F, T), by librosa's transform and filters that are made once."""
 
     def __init__(self, spec: FeatureSpec) -> None:
         self.spec = spec

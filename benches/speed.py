@@ -57,6 +57,8 @@ BATCHES_A_WORKER = 4
 """Taken from a data loader in a round."""
 FEED_BATCHES = 32
 """Taken from our feed in a round."""
+IN_A_ROW = 16
+"""Batches of a job that tells how much a second thread gains."""
 STREAM_DISTINCT = 2000
 """Different recordings behind the names of a long stream."""
 
@@ -148,7 +150,11 @@ def logmels(setting: Setting) -> list[Comparison]:
     waves_BN = setting.batch()
     out_BFT = asd.logmel(waves_BN)
     torch_BN, torch_out_BFT = torch.from_numpy(waves_BN), torch.from_numpy(out_BFT.copy()).share_memory_()
-    torchaudio, librosa = peers.TorchLogMel(spec), peers.LibrosaLogMel(spec)
+    torchaudio, librosa, transform = (
+        peers.TorchLogMel(spec),
+        peers.LibrosaLogMel(spec),
+        peers.LibrosaSpectrumLogMel(spec),
+    )
 
     def by_torchaudio(rows: Iterable[int]) -> None:
         for b in rows:
@@ -157,6 +163,10 @@ def logmels(setting: Setting) -> list[Comparison]:
     def by_librosa(rows: Iterable[int]) -> None:
         for b in rows:
             torch_out_BFT[b] = torch.from_numpy(librosa(waves_BN[b]))
+
+    def by_transform(rows: Iterable[int]) -> None:
+        for b in rows:
+            torch_out_BFT[b] = torch.from_numpy(transform(waves_BN[b]))
 
     every = range(len(waves_BN))
     jobs: dict[Any, Job] = {}
@@ -169,11 +179,18 @@ def logmels(setting: Setting) -> list[Comparison]:
             if n == 1:
                 jobs["torchaudio", "clip by clip", n] = torch_job(1, partial(by_torchaudio, every))
                 jobs["librosa", "clip by clip", n] = torch_job(1, partial(by_librosa, every))
+                jobs["librosa's transform, filters kept", "clip by clip", n] = torch_job(
+                    1, partial(by_transform, every)
+                )
                 continue
             shares = [every[i::n] for i in range(n)]
             together = in_threads(stack, by_torchaudio, shares)
             jobs["torchaudio", f"clip by clip, {n} threads", n] = torch_job(1, together)
-            for name, work in (("torchaudio", by_torchaudio), ("librosa", by_librosa)):
+            for name, work in (
+                ("torchaudio", by_torchaudio),
+                ("librosa", by_librosa),
+                ("librosa's transform, filters kept", by_transform),
+            ):
                 apart = in_processes(stack, work, shares)
                 jobs[name, f"clip by clip, {n} processes", n] = torch_job(1, apart)
         times = setting.time("log-mels", jobs)
@@ -269,7 +286,10 @@ def feeding(setting: Setting, name: str, cached: bool) -> list[Comparison]:
 
 
 def ceiling(setting: Setting) -> list[Scaling]:
-    """What the host gives to threads that have nothing to do with each other, and what our pool makes of it."""
+    """What the host gives to threads that have nothing to do with each other, and what our pool makes of it.
+
+    Many batches in a row: after a pause, the kernel of a virtual machine first puts two threads on one processor.
+    """
     n = setting.widths[-1]
     if n == 1:
         return []
@@ -282,28 +302,30 @@ def ceiling(setting: Setting) -> list[Scaling]:
     small = [waves_BN[part][:1] for part in parts]
 
     def logmel(rows: slice, threads: int) -> None:
-        asd.logmel(waves_BN[rows], threads=threads, out=logmel_BFT[rows])
+        for _ in range(IN_A_ROW):
+            asd.logmel(waves_BN[rows], threads=threads, out=logmel_BFT[rows])
 
     def in_cache(i: int) -> None:
-        for _ in range(BATCH // n):
+        for _ in range(IN_A_ROW * BATCH // n):
             asd.logmel(small[i], threads=1, out=logmel_BFT[i : i + 1])
 
     def two_views(rows: slice, threads: int) -> None:
         out = (views_VBFT[0, rows], views_VBFT[1, rows])
-        asd.two_views(x_BFT[rows], bank_KFT, position=next(position), threads=threads, out=out)
+        for _ in range(IN_A_ROW):
+            asd.two_views(x_BFT[rows], bank_KFT, position=next(position), threads=threads, out=out)
 
-    everything = slice(0, len(x_BFT))
+    everything, clips = slice(0, len(x_BFT)), IN_A_ROW * BATCH
     jobs: dict[Any, Job] = {}
     with ExitStack() as stack:
         for name, work in (("samples → log-mel", logmel), ("log-mel → two views", two_views)):
             alone = partial(work, threads=1)
-            jobs[name, "in turn"] = Job(BATCH, partial(each, alone, parts))
-            jobs[name, "apart"] = Job(BATCH, in_threads(stack, alone, parts))
-            jobs[name, "one"] = Job(BATCH, partial(work, everything, 1))
-            jobs[name, "pool"] = Job(BATCH, partial(work, everything, n))
+            jobs[name, "in turn"] = Job(clips, partial(each, alone, parts))
+            jobs[name, "apart"] = Job(clips, in_threads(stack, alone, parts))
+            jobs[name, "one"] = Job(clips, partial(work, everything, 1))
+            jobs[name, "pool"] = Job(clips, partial(work, everything, n))
         name = "one clip in cache → log-mel"
-        jobs[name, "in turn"] = Job(BATCH, partial(each, in_cache, range(n)))
-        jobs[name, "apart"] = Job(BATCH, in_threads(stack, in_cache, range(n)))
+        jobs[name, "in turn"] = Job(clips, partial(each, in_cache, range(n)))
+        jobs[name, "apart"] = Job(clips, in_threads(stack, in_cache, range(n)))
         times = setting.time("ceiling", jobs)
     found = []
     for name in dict.fromkeys(name for name, _ in jobs):
