@@ -9,7 +9,6 @@ use asd_dsp::corpus::{self, Keep, Window};
 use asd_dsp::feed::{self, Settings};
 use asd_dsp::order::Order;
 use asd_dsp::prefetch::{Place, Prefetch};
-use asd_dsp::recording::ReadOptions;
 use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -63,15 +62,7 @@ impl Corpus {
         cache_bytes: i64,
         half: bool,
     ) -> PyResult<Self> {
-        let spec = front.0.spec();
-        let options = ReadOptions {
-            sample_rate: spec.sample_rate,
-            n_fft: spec.n_fft,
-            clip_samples: count("clip_samples", clip_samples)?,
-            channel: channel.map(|c| count("channel", c)).transpose()?,
-            allow_upsampling,
-        };
-        front.0.frames(options.clip_samples).map_err(exception)?;
+        let options = front.options(clip_samples, channel, allow_upsampling)?;
         let keep = if half { Keep::Half } else { Keep::Float };
         let room = count("cache_bytes", cache_bytes)?;
         Ok(Self(Arc::new(corpus::Corpus::new(Arc::clone(&front.0), paths, options, keep, room))))

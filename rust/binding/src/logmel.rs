@@ -101,20 +101,33 @@ impl LogMel {
         threads: i64,
     ) -> PyResult<Vec<Bound<'py, PyAny>>> {
         let threads = crate::run::threads(threads)?;
-        let spec = self.0.spec();
-        let options = ReadOptions {
-            sample_rate: spec.sample_rate,
-            n_fft: spec.n_fft,
-            clip_samples: count("clip_samples", clip_samples)?,
-            channel: channel.map(|c| count("channel", c)).transpose()?,
-            allow_upsampling,
-        };
-        self.0.frames(options.clip_samples).map_err(exception)?;
+        let options = self.options(clip_samples, channel, allow_upsampling)?;
         let results = without_gil(py, |go_on| extract::read(&self.0, &paths, &options, threads, go_on))?;
         let entry = |(path, result): (&PathBuf, _)| match result {
-            Ok(extract) => Recording::new(py, extract, spec.n_mels).map(|r| r.into_any()),
+            Ok(extract) => Recording::new(py, extract, self.0.spec().n_mels).map(|r| r.into_any()),
             Err(error) => Failure::new(&error, path).into_pyobject(py).map(Bound::into_any),
         };
         paths.iter().zip(results).map(entry).collect()
+    }
+}
+
+impl LogMel {
+    /// How recordings are read for this front end.
+    pub fn options(
+        &self,
+        clip_samples: i64,
+        channel: Option<i64>,
+        allow_upsampling: bool,
+    ) -> PyResult<ReadOptions> {
+        let spec = self.0.spec();
+        let clip_samples = count("clip_samples", clip_samples)?;
+        self.0.frames(clip_samples).map_err(exception)?;
+        Ok(ReadOptions {
+            sample_rate: spec.sample_rate,
+            n_fft: spec.n_fft,
+            clip_samples,
+            channel: channel.map(|c| count("channel", c)).transpose()?,
+            allow_upsampling,
+        })
     }
 }

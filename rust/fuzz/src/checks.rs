@@ -86,7 +86,7 @@ pub fn recording(bytes: &[u8], path: &Path) {
 /// Windows read on their own are those of the recording. Of one that cannot be read, some may still be whole.
 fn stretches(path: &Path, options: &ReadOptions, windows: Option<&Windows>, buffers: &mut Buffers) {
     let Some(windows) = windows else {
-        let _ = recording::stretch(path, options, 0, buffers);
+        let _either = recording::stretch(path, options, 0, buffers); // but no panic
         return;
     };
     let count = windows.starts.len();
