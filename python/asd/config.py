@@ -109,24 +109,149 @@ class DataConfig(Frozen):
     skip_bad: bool = False
 
 
+class EncoderConfig(Frozen):
+    """The network that turns a log-mel into an embedding; see `asd.models.encoders`.
+
+    Attributes:
+        name: ``"small"`` trains in minutes on a CPU.
+        width: factor on the channels of ``"mobilenetv2"``.
+        norm: ``"batch"``, or ``"group"``: group normalisation, for which the company in a batch does not matter.
+        weights: a run folder, or a file of weights, that training starts from; empty starts from random weights.
+    """
+
+    name: Literal["small", "mobilenetv2", "mobilefacenet", "resnet50"] = "small"
+    width: float = Field(1.0, ge=0.1, le=4)
+    norm: Literal["batch", "group"] = "batch"
+    weights: str = ""
+
+
+class ViewsConfig(Frozen):
+    """How a clip is varied before a network sees it; see `asd.two_views`.
+
+    Attributes:
+        alpha: weight of the other clip in Log-mixup-exp, at most; 0 leaves it out.
+        crop: Random Resize Crop.
+        bank_size: the other clip is one of so many before.
+        mix_domain: ``"normalised"`` (the paper) or ``"raw"``: true energies.
+        mix_band: ``"full"`` (the paper's formula), or ``"high"``: mixing changes bands above 2 kHz only.
+    """
+
+    alpha: float = Field(0.4, ge=0, le=1)
+    crop: bool = True
+    bank_size: int = Field(2048, ge=1, le=65_536)
+    mix_domain: Literal["normalised", "raw"] = "normalised"
+    mix_band: Literal["full", "high"] = "full"
+
+
+class OptimiserConfig(Frozen):
+    """How weights are fitted.
+
+    Attributes:
+        name: Adam, or AdamW with decoupled weight decay.
+        learning_rate, weight_decay: of it.
+        schedule: ``"constant"``, or ``"cosine"`` down to 0 at the end.
+        warmup: share of the steps in which the learning rate rises linearly from 0.
+        clip_norm: gradients of a larger norm are scaled down to it; 0 leaves them.
+        batch_size: clips a step, of all processes together.
+        epochs: passes over the training windows; 0 takes the weights as they come.
+        precision: ``"auto"`` is bfloat16 autocast on a GPU that has it, else float32.
+        compile: run the network through ``torch.compile``.
+    """
+
+    name: Literal["adam", "adamw"] = "adamw"
+    learning_rate: float = Field(1e-3, gt=0, le=10)
+    weight_decay: float = Field(0.0, ge=0, le=1)
+    schedule: Literal["constant", "cosine"] = "cosine"
+    warmup: float = Field(0.0, ge=0, lt=1)
+    clip_norm: float = Field(0.0, ge=0)
+    batch_size: int = Field(64, ge=2, le=65_536)
+    epochs: int = Field(20, ge=0, le=100_000)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = False
+
+
+class MocoConfig(Frozen):
+    """Momentum contrast; see `asd.models.moco`.
+
+    Attributes:
+        momentum: m of θ_k ← m·θ_k + (1−m)·θ_q.
+        queue_size: keys of earlier batches to compare with, a multiple of the batch size; none takes the largest
+            such multiple not above 4,096 (65,536 for sets of 100,000 windows and more), and not above the set.
+        temperature: τ.
+        projection: size of the space in which views are compared.
+    """
+
+    momentum: float = Field(0.99, ge=0, lt=1)
+    queue_size: int | None = Field(None, ge=1, le=2**20)
+    temperature: float = Field(0.07, gt=0, le=10)
+    projection: int = Field(128, ge=2, le=4096)
+
+
+class ClassifierConfig(Frozen):
+    """The classifier that fine-tuning fits; see `asd.models.heads`.
+
+    Attributes:
+        head: what follows the embedding.
+        scale, margin: s and m of ``"arcface"`` and ``"subcentre-arcface"``.
+        subcentres: centres of a class of ``"subcentre-arcface"``.
+        classes: what is told apart: machine × section × attributes over all machines of the data root (``"root"``), or
+            of the one machine (``"machine"``).
+        mixup: mix pairs of clips, and their labels: ``"logmel"``, ``"wave"``, or ``"none"``.
+        mixup_alpha: of the Beta distribution that the share is drawn from.
+        frames: the network sees stretches of so many frames; none: whole windows.
+        hop, score_hop: frames from one stretch to the next, in training and in scoring.
+    """
+
+    head: Literal["softmax", "arcface", "subcentre-arcface", "adacos"] = "arcface"
+    scale: float = Field(30.0, gt=0, le=1000)
+    margin: float = Field(0.7, ge=0, lt=3.14)
+    subcentres: int = Field(3, ge=1, le=64)
+    classes: Literal["root", "machine"] = "machine"
+    mixup: Literal["none", "logmel", "wave"] = "none"
+    mixup_alpha: float = Field(0.2, gt=0, le=10)
+    frames: int | None = Field(None, ge=16, le=4096)
+    hop: int = Field(8, ge=1)
+    score_hop: int = Field(1, ge=1)
+
+
 class Config(Frozen):
     """Everything that a training run depends on; stored in its ``config.toml``.
 
     Attributes:
         method: how the detector is made. ``"baseline"`` needs no training: see `asd.detect.baseline`.
+            ``"contrastive"`` and ``"finetune"`` train a network, ``"pretrain"`` one that others start from.
+        preset: the named settings that the rest was laid over; empty: none.
+        scorer: what decides: ``"auto"`` is `asd.detect.DEFAULT_SCORER` with a network, else the baseline.
         aggregate: score of a recording of many windows: mean of its highest 5 % (``"top"``), mean, or max.
         false_alarm_rate: share of normal recordings that may lie above the threshold.
         force: accept fewer than 10 normals.
-        threads: of the front end; none means all that this process may use.
+        threads: of the front end and of the network on a CPU; none means all that this process may use.
+        seed: of weights, order and views.
+        device: ``"auto"`` is the first GPU where there is one.
+        cache_gb: memory for log-mels, in units of 10^9 bytes.
+        half: keep them as float16.
+        checkpoint_minutes: longest time between two checkpoints; one is written at the end of an epoch then.
     """
 
-    method: Literal["baseline"] = "baseline"
+    method: Literal["baseline", "contrastive", "finetune", "pretrain"] = "baseline"
+    preset: str = ""
+    scorer: str = "auto"
     aggregate: Literal["top", "mean", "max"] = "top"
     false_alarm_rate: float = Field(0.01, gt=0, lt=0.5)
     force: bool = False
     threads: int | None = Field(None, ge=1, le=1024)
+    seed: int = Field(0, ge=0, lt=2**63)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    cache_gb: float = Field(4.0, ge=0, le=1e6)
+    half: bool = False
+    checkpoint_minutes: float = Field(1.0, ge=0, le=1440)
     data: DataConfig = DataConfig()
     features: FeatureSpec = FeatureSpec()
+    encoder: EncoderConfig = EncoderConfig()
+    views: ViewsConfig = ViewsConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    moco: MocoConfig = MocoConfig()
+    classifier: ClassifierConfig = ClassifierConfig()
 
     def to_toml(self) -> str:
         """Return the resolved settings; reading them back gives an equal object."""
