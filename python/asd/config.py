@@ -143,6 +143,23 @@ class ViewsConfig(Frozen):
     mix_band: Literal["full", "high"] = "full"
 
 
+class VariantsConfig(Frozen):
+    """Changed spectra as classes of their own; see `asd.train.variants`.
+
+    Attributes:
+        regions: a clip gets a bump in one of so many regions of frequency, or in none, and each is a class that is to
+            be told from the others; 0: no variants.
+        strength: height of a bump, in deviations of the pre-normalised log-mels, on average.
+        width: of a bump, in bands, on average.
+        gain: deviation of a level that every clip is raised or lowered by, so that level tells nothing.
+    """
+
+    regions: int = Field(0, ge=0, le=128)
+    strength: float = Field(0.3, gt=0, le=10)
+    width: float = Field(8.0, gt=0, le=128)
+    gain: float = Field(0.0, ge=0, le=10)
+
+
 class OptimiserConfig(Frozen):
     """How weights are fitted.
 
@@ -249,6 +266,7 @@ class Config(Frozen):
     features: FeatureSpec = FeatureSpec()
     encoder: EncoderConfig = EncoderConfig()
     views: ViewsConfig = ViewsConfig()
+    variants: VariantsConfig = VariantsConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     moco: MocoConfig = MocoConfig()
     classifier: ClassifierConfig = ClassifierConfig()
