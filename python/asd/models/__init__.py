@@ -1,1 +1,1 @@
-"""Networks: encoders, heads, momentum contrast. Modules of torch that know their constructor arguments and no more."""
+"""Networks: encoders of log-mels, what follows them in training, and what they cost. Functions of their arguments."""

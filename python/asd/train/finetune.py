@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,6 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 from asd.config import Config
-from asd.data.catalog import Clip
 from asd.models import ranks
 from asd.train import probe
 from asd.train.draws import Purpose, generator
@@ -19,6 +18,7 @@ from asd.train.held import Held
 from asd.train.precision import autocast
 from asd.train.supply import Views
 from asd.train.variants import kinds, vary
+from asd.train.waves import Waves
 
 
 class Classifier(nn.Module):
@@ -28,9 +28,13 @@ class Classifier(nn.Module):
         super().__init__()
         self.encoder, self.head = encoder, head
 
-    def forward(self, x_BFT: Tensor, labels_B: Tensor | None = None) -> Tensor:
-        """Return logits, (B, C); with labels the head's margin is in them."""
-        return self.head(self.encoder(x_BFT), labels_B)  # type: ignore[no-any-return]
+    def forward(self, x_BFT: Tensor, *labels: Tensor) -> list[Tensor]:
+        """Return logits (B, C) for each set of labels (B,): the head's margin is in those of the labels.
+
+        Clips that were mixed have two sets.
+        """
+        embedding_BD = self.encoder(x_BFT)
+        return [self.head(embedding_BD, labels_B).float() for labels_B in labels]
 
 
 class Finetune:
@@ -41,7 +45,7 @@ class Finetune:
         config: of the run.
         labels: class of every recording, by file number.
         held: what is probed.
-        waves: for ``mixup = "wave"``: returns pre-normalised log-mels of mixed waveforms, see `asd.train.waves`.
+        waves: for ``mixup = "wave"``.
     """
 
     def __init__(
@@ -50,7 +54,7 @@ class Finetune:
         config: Config,
         labels: Sequence[int],
         held: Held,
-        waves: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
+        waves: Waves | None = None,
     ) -> None:
         self.module: nn.Module = classifier
         self._classifier, self._config, self._waves = classifier, config, waves
@@ -62,30 +66,74 @@ class Finetune:
         if config.optimiser.compile:
             self._run = torch.compile(self._run)  # type: ignore[assignment]
         self._plain = torch.from_numpy(held.plain_PFT).to(self._device)
-        self._held_labels_P = torch.from_numpy(held.labels_P).to(self._device)
+        self._labels_P = torch.from_numpy(held.labels_P).to(self._device)
         classifier.train()
 
     def loss(self, batch: Views, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the cross entropy of a batch, of mixed labels where clips are mixed, and the accuracy."""
         settings, seed = self._config.classifier, self._config.seed
         x_BFT, labels_B = batch.views_VBFT[0], self._labels_F[batch.files_B]
-        if kinds(self._config.variants) > 1:
-            draw = generator(seed, step, Purpose.VARIANTS, ranks.rank())
-            varied_VBFT, kinds_B = vary(x_BFT[None], self._config.variants, draw)
-            x_BFT, labels_B = varied_VBFT[0], labels_B * kinds(self._config.variants) + kinds_B
-        partner_B, share = None, 1.0
+        sets, shares = [labels_B], [1.0]
         if settings.mixup != "none":
             draw = generator(seed, step, Purpose.MIXUP, ranks.rank())
             share = float(draw.beta(settings.mixup_alpha, settings.mixup_alpha))
             partner_B = torch.from_numpy(draw.permutation(len(x_BFT))).to(self._device)
-            x_BFT = share * x_BFT + (1 - share) * x_BFT[partner_B]
+            x_BFT = self._mix(batch, x_BFT, partner_B, share)
+            sets, shares = [labels_B, labels_B[partner_B]], [share, 1 - share]
+        if (count := kinds(self._config.variants)) > 1:
+            draw = generator(seed, step, Purpose.VARIANTS, ranks.rank())
+            varied_VBFT, kinds_B = vary(x_BFT[None], self._config.variants, draw)
+            x_BFT, sets = varied_VBFT[0], [own_B * count + kinds_B for own_B in sets]
         if settings.frames is not None:
             x_BFT = self._stretches(x_BFT, step)
         with autocast(self._config.optimiser, self._device):
-            # One pass of the encoder; the margin belongs to a label, so the head runs once a label.
-            logits_BC, mixed_BC = self._logits(x_BFT, labels_B, partner_B)
-        loss = functional.cross_entropy(logits_BC.float(), labels_B)
-        if mixed_BC is not None and partner_B is not None:
-            loss = share * loss + (1 - share) * functional.cross_entropy(mixed_BC.float(), labels_B[partner_B])
-        accuracy = (logits_BC.detach().argmax(1) == labels_B).double().mean()
+            logits = self._run(x_BFT, *sets)
+        losses = [functional.cross_entropy(own_BC, own_B) for own_BC, own_B in zip(logits, sets, strict=True)]
+        loss = torch.stack([share * own for share, own in zip(shares, losses, strict=True)]).sum()
+        accuracy = (logits[0].detach().argmax(1) == sets[0]).double().mean()
         return loss, {"accuracy": accuracy}
+
+    def after_step(self) -> None:
+        """Nothing follows."""
+
+    def _mix(self, batch: Views, x_BFT: Tensor, partner_B: Tensor, share: float) -> Tensor:
+        """Return share of each clip and the rest of its partner: of log-mels, or of the samples behind them."""
+        if self._waves is None:
+            return share * x_BFT + (1 - share) * x_BFT[partner_B]
+        partners_B = batch.windows_B[partner_B.cpu().numpy()]
+        return torch.from_numpy(self._waves.mixed(batch.windows_B, partners_B, share)).to(self._device)
+
+    def _stretches(self, x_BFT: Tensor, step: int) -> Tensor:
+        """Return of each clip one of its stretches, which begin every ``hop`` frames."""
+        settings = self._config.classifier
+        assert settings.frames is not None
+        count = 1 + (x_BFT.shape[2] - settings.frames) // settings.hop
+        draw = generator(self._config.seed, step, Purpose.STRETCH, ranks.rank())
+        first_B = torch.from_numpy(draw.integers(0, count, len(x_BFT)) * settings.hop).to(self._device)
+        frames_BT = first_B[:, None] + torch.arange(settings.frames, device=self._device)
+        return x_BFT.gather(2, frames_BT[:, None, :].expand(-1, x_BFT.shape[1], -1))
+
+    @torch.no_grad()
+    def probe(self) -> dict[str, float]:
+        """Return how often the nearest held-out normals are of the same class, by embedding."""
+        if len(self._plain) < 3 or len(self._labels_P.unique()) < 2:
+            return {}
+        encoder = self._classifier.encoder.eval()
+        frames = self._config.classifier.frames
+        plain_PFT = self._plain if frames is None else self._plain[:, :, :frames]
+        embedded_PD = torch.cat([encoder(part_PFT).float() for part_PFT in plain_PFT.split(64)])
+        encoder.train()
+        return {"knn": probe.knn_accuracy(embedded_PD, self._labels_P), "uniformity": _spread(embedded_PD)}
+
+    def warn(self, row: dict[str, Any]) -> str | None:
+        """Say when all embeddings have become one point."""
+        if row.get("uniformity", -1.0) > probe.COLLAPSED and row["epoch"] > 0:
+            return (
+                f"the network has collapsed: its embeddings of different recordings are one point (uniformity "
+                f"{row['uniformity']:.3f}); try a lower learning rate, or another --seed"
+            )
+        return None
+
+
+def _spread(embedded_PD: Tensor) -> float:
+    return probe.uniformity(functional.normalize(embedded_PD, dim=1))

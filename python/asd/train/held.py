@@ -79,7 +79,7 @@ def read_held(clips: Sequence[Clip], survey: Survey, config: Config) -> Generato
         windows.append(recording.logmel_WFT[0])
     shape = (0, config.features.n_mels, survey.frames)
     plain_PFT = np.ascontiguousarray(np.stack(windows) if windows else np.empty(shape), dtype=np.float32)
-    plain_PFT = (plain_PFT - np.float32(survey.mean)) / np.float32(survey.std)
+    features.pre_normalise(plain_PFT, survey.mean, survey.std, out=plain_PFT)
     classes = [(c.machine, c.section) for c in kept]
     numbers = {name: i for i, name in enumerate(sorted(set(classes)))}
     labels_P = np.array([numbers[name] for name in classes], np.int64)

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from asd.corpus import Corpus
@@ -23,11 +25,13 @@ class Views:
     Attributes:
         views_VBFT: two views of every row; on a CPU valid until the next batch is asked for.
         files_B: the recording of every row.
+        windows_B: the window of every row; on the host.
         position: draw of the first row of this process.
     """
 
     views_VBFT: Tensor
     files_B: Tensor
+    windows_B: NDArray[np.int64]
     position: int
 
 
@@ -62,7 +66,7 @@ class Supply:
 
     def _as_they_lie(self) -> Iterator[Views]:
         for batch in self._feed:
-            yield Views(torch.from_numpy(batch.views_VBFT), torch.from_numpy(batch.files_B), batch.position)
+            yield Views(torch.from_numpy(batch.views_VBFT), torch.from_numpy(batch.files_B), batch.windows_B, batch.position)
 
     def _copied(self) -> Iterator[Views]:
         following, copied = self._copy(next(self._feed))
@@ -82,4 +86,4 @@ class Supply:
             files_B = torch.from_numpy(batch.files_B).to(self._device, non_blocking=True)
             done = torch.cuda.Event()
             done.record(self._stream)
-        return Views(views_VBFT, files_B, batch.position), done
+        return Views(views_VBFT, files_B, batch.windows_B, batch.position), done
