@@ -46,6 +46,7 @@ class Augment:
         bands: int,
         frames: int,
         alpha: float,
+        crop: bool,
         bank_size: int,
         eps: float,
         raw: tuple[float, float] | None,
