@@ -169,7 +169,7 @@ class OptimiserConfig(Frozen):
         schedule: ``"constant"``, or ``"cosine"`` down to 0 at the end.
         warmup: share of the steps in which the learning rate rises linearly from 0.
         clip_norm: gradients of a larger norm are scaled down to it; 0 leaves them.
-        batch_size: clips a step, of all processes together.
+        batch_size: clips a step, of all processes together; none takes 64, or all there are if they are fewer.
         epochs: passes over the training windows; 0 takes the weights as they come.
         precision: ``"auto"`` is bfloat16 autocast on a GPU that has it, else float32.
         compile: run the network through ``torch.compile``.
@@ -181,7 +181,7 @@ class OptimiserConfig(Frozen):
     schedule: Literal["constant", "cosine"] = "cosine"
     warmup: float = Field(0.0, ge=0, lt=1)
     clip_norm: float = Field(0.0, ge=0)
-    batch_size: int = Field(64, ge=2, le=65_536)
+    batch_size: int | None = Field(None, ge=2, le=65_536)
     epochs: int = Field(20, ge=0, le=100_000)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False
@@ -193,7 +193,7 @@ class MocoConfig(Frozen):
     Attributes:
         momentum: m of θ_k ← m·θ_k + (1−m)·θ_q.
         queue_size: keys of earlier batches to compare with, a multiple of the batch size; none takes the largest
-            such multiple not above 4,096 (65,536 for sets of 100,000 windows and more), and not above the set.
+            such multiple not above 4,096, or 65,536 for sets of 100,000 windows and more.
         temperature: τ.
         projection: size of the space in which views are compared.
     """
