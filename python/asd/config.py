@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,9 @@ from asd.errors import UsageError, nearest
 
 LOG_EPS = 1.1920929e-07
 """Added to the mel energies before the logarithm: the float32 machine epsilon."""
+
+
+_PRESETS = files("asd") / "presets"
 
 
 class Frozen(BaseModel):
@@ -277,7 +281,10 @@ class Config(Frozen):
 
 
 def load_config(
-    file: Path | None = None, assignments: Iterable[str] = (), flags: Mapping[str, Any] | None = None
+    file: Path | None = None,
+    assignments: Iterable[str] = (),
+    flags: Mapping[str, Any] | None = None,
+    base: Mapping[str, Any] | None = None,
 ) -> Config:
     """Merge a TOML file, ``a.b=c`` assignments and flags, later ones winning, and check the result.
 
@@ -285,13 +292,21 @@ def load_config(
         file: TOML with the keys of `Config`.
         assignments: values are TOML; what is no TOML value is taken as a string.
         flags: dotted keys; a value of None means that the flag was not given.
+        base: what all of it is laid over, such as a preset.
 
     Raises:
         UsageError: absent or broken file, unknown key (the nearest is named), value out of range.
     """
-    merged: dict[str, Any] = {}
+    return parse_config(merge_config(file, assignments, flags, base), str(file) if file else "")
+
+
+def merge_config(
+    file: Path | None, assignments: Iterable[str], flags: Mapping[str, Any] | None, base: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return the merged values of `load_config`, unchecked."""
+    merged = _laid_over(base or {}, {})
     if file is not None:
-        merged = _read_toml(file)
+        merged = _laid_over(merged, _read_toml(file))
     for text in assignments:
         key, sign, value = text.partition("=")
         if not sign:
@@ -300,7 +315,31 @@ def load_config(
     for key, value in (flags or {}).items():
         if value is not None:
             _assign(merged, key, value)
-    return parse_config(merged, str(file) if file else "")
+    return merged
+
+
+def presets() -> list[str]:
+    """Return the names of the presets."""
+    return sorted(p.name.removesuffix(".toml") for p in _PRESETS.iterdir() if p.name.endswith(".toml"))
+
+
+def read_preset(name: str) -> dict[str, Any]:
+    """Return the settings of a preset.
+
+    Raises:
+        UsageError: there is none of that name; names the nearest.
+    """
+    if name not in presets():
+        raise UsageError(f"no preset {name!r}.{nearest(name, presets())}", f"There are: {', '.join(presets())}.")
+    return tomllib.loads((_PRESETS / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {key: dict(value) if isinstance(value, dict) else value for key, value in below.items()}
+    for key, value in above.items():
+        inner = merged.get(key)
+        merged[key] = _laid_over(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def parse_config(values: Mapping[str, Any], source: str = "") -> Config:
