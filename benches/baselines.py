@@ -87,7 +87,7 @@ def cut(normals: Normals, size: int) -> Normals:
 def scores_of(name: str, normals: Normals, tests: dict[str, tuple[Features, NDArray[np.int64]]]) -> dict[str, Features]:
     """Score the test clips of every ID."""
     scorer = BaselineScorer.fit(name, normals, list(tests))
-    return {s: scorer.score(x, s) for s, (x, _) in tests.items()}
+    return {s: scorer.score({"pooled": x}, s) for s, (x, _) in tests.items()}
 
 
 def row(label: str, name: str, normals: Normals, tests: dict[str, tuple[Features, NDArray[np.int64]]]) -> None:

@@ -103,7 +103,7 @@ def _baseline_scores(root: Path, rows: list[dict[str, str]], sections: Sequence[
     for s in sections:
         chosen_N = (sections_N == s) & ~train_N
         paths = [rows[i]["path"] for i in np.flatnonzero(chosen_N)]
-        scores[s] = dict(zip(paths, scorer.score(features_ND[chosen_N], s).tolist(), strict=True))
+        scores[s] = dict(zip(paths, scorer.score({"pooled": features_ND[chosen_N]}, s).tolist(), strict=True))
     return scores
 
 

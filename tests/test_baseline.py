@@ -49,7 +49,7 @@ def of_clips(clips: list[Clip]) -> Normals:
 def means(scorer: BaselineScorer, tests: dict[str, tuple[Features, list[int]]]) -> tuple[float, float]:
     figures = []
     for section, (features_ND, labels) in tests.items():
-        scores = scorer.score(features_ND, section)
+        scores = scorer.score({"pooled": features_ND}, section)
         figures.append((asd.evaluate.auc(labels, scores), asd.evaluate.pauc(labels, scores)))
     return tuple(np.mean(figures, axis=0))
 
@@ -217,4 +217,4 @@ def test_arrays_hold_everything() -> None:
     scorer = BaselineScorer.fit(SIBLINGS, normals, ["00", "01"])
     again = BaselineScorer.from_arrays(SIBLINGS, ["00", "01"], scorer.arrays())
     x_ND = np.random.default_rng(7).normal(size=(5, 4))
-    assert again.score(x_ND, "01").tobytes() == scorer.score(x_ND, "01").tobytes()
+    assert again.score({"pooled": x_ND}, "01").tobytes() == scorer.score({"pooled": x_ND}, "01").tobytes()

@@ -131,7 +131,7 @@ def _score(detector: Detector, clips: list[Clip], run: Run, skip_bad: bool, thre
     from asd.detect.records import NearestNormal
     from asd.detect.scoring import score_clips
 
-    nearest = NearestNormal(run.embeddings(), detector.scorers[detector.primary].gaussians)
+    nearest = NearestNormal(run.embeddings(), detector.baseline.gaussians)
     return drive(score_clips(detector, clips, nearest, skip_bad=skip_bad, threads=threads))
 
 

@@ -218,6 +218,8 @@ def _sections_table(trained: Trained) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
+    from asd.detect.baseline import SIBLINGS
+
     detector = trained.detector
     table = Table(title=escape(f"{detector.machine}: {detector.primary}"), title_justify="left")
     for column in ("section", "normals", "windows", "hours", "threshold", "false alarms", "95 % interval", "a"):
@@ -235,7 +237,7 @@ def _sections_table(trained: Trained) -> Table:
             f"{facts['threshold']:.4g}",
             f"{facts['false_alarm_rate']:.1%}",
             f"{low:.1%} to {high:.1%}",
-            f"{facts['sibling_weight']:g}" if len(detector.scorers) > 1 else "–",
+            f"{facts['sibling_weight']:g}" if detector.baseline.name == SIBLINGS else "–",
         )
     return table
 

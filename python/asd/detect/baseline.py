@@ -18,6 +18,7 @@ from scipy.linalg import LinAlgError, cholesky, solve_triangular
 from sklearn.covariance import ledoit_wolf
 
 from asd.detect.blas import one_blas_thread
+from asd.detect.pooled import POOLED
 from asd.errors import DataError
 
 SIBLINGS = "baseline-siblings"
@@ -96,10 +97,19 @@ class Gaussian:
         centred_ND = features_ND - (self.mean_KD[0] if mean_D is None else mean_D)
         return solve_triangular(self.cholesky_DD, centred_ND.T, lower=True).T  # type: ignore[no-any-return]
 
+    def arrays(self) -> dict[str, Floats]:
+        """Return everything that was fitted, for storage."""
+        return {"mean": self.mean_KD, "cholesky": self.cholesky_DD, "weight": np.array([self.weight])}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Gaussian:
+        """Rebuild it from `arrays`."""
+        return cls(arrays["mean"], arrays["cholesky"], float(arrays["weight"][0]))
+
 
 @dataclass(frozen=True, slots=True)
 class BaselineScorer:
-    """A Gaussian for each section.
+    """A Gaussian for each section, on the ``"pooled"`` embedding.
 
     Attributes:
         name: ``"baseline-siblings"`` or ``"baseline-alone"``.
@@ -118,18 +128,13 @@ class BaselineScorer:
         with one_blas_thread():
             return cls(name, {s: fit_gaussian(normals, s, siblings=name == SIBLINGS) for s in sections})
 
-    def score(self, features_ND: Floats, section: str) -> Floats:
-        """Return the anomaly score of each window, (N,); larger is more anomalous."""
-        return self.gaussians[section].distances(features_ND)
+    def score(self, embedded: Mapping[str, Floats], section: str) -> Floats:
+        """Return the anomaly score of each window, (W,); larger is more anomalous."""
+        return self.gaussians[section].distances(embedded[POOLED])
 
     def arrays(self) -> dict[str, Floats]:
         """Return everything that was fitted, for storage."""
-        stored = {}
-        for section, g in self.gaussians.items():
-            stored[f"{self.name}/{section}/mean"] = g.mean_KD
-            stored[f"{self.name}/{section}/cholesky"] = g.cholesky_DD
-            stored[f"{self.name}/{section}/weight"] = np.array([g.weight])
-        return stored
+        return {f"{self.name}/{s}/{key}": v for s, g in self.gaussians.items() for key, v in g.arrays().items()}
 
     @classmethod
     def from_arrays(cls, name: str, sections: Sequence[str], arrays: Mapping[str, NDArray[Any]]) -> BaselineScorer:
@@ -138,17 +143,8 @@ class BaselineScorer:
         Raises:
             KeyError: an array is missing.
         """
-        return cls(
-            name,
-            {
-                s: Gaussian(
-                    arrays[f"{name}/{s}/mean"],
-                    arrays[f"{name}/{s}/cholesky"],
-                    float(arrays[f"{name}/{s}/weight"][0]),
-                )
-                for s in sections
-            },
-        )
+        keys = ("mean", "cholesky", "weight")
+        return cls(name, {s: Gaussian.from_arrays({k: arrays[f"{name}/{s}/{k}"] for k in keys}) for s in sections})
 
 
 def fit_gaussian(normals: Normals, section: str, siblings: bool) -> Gaussian:

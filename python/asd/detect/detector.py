@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,13 +16,17 @@ from numpy.typing import NDArray
 from asd import features
 from asd.config import FeatureSpec, feature_spec, parse_config
 from asd.data.names import parse_name
-from asd.detect.baseline import BaselineScorer
-from asd.detect.pooled import pool
+from asd.detect.assemble import load_scorer
+from asd.detect.baseline import BaselineScorer, Floats
+from asd.detect.network import CLASSES, NETWORK, Network, NetworkFacts, check_torch
+from asd.detect.pooled import POOLED, pool
+from asd.detect.scorers import Scorer
 from asd.detect.threshold import Calibration, aggregate
 from asd.errors import DataError, RunFolderError, UsageError, nearest
 from asd.runs import write_bytes, write_text
 
-FORMAT = 1
+FORMATS = 1, 2
+"""Of ``detector.json``: without a network, and with one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +57,37 @@ class Detector:
         sections: the sections (machine IDs) that it knows.
         spec: how recordings become log-mels.
         frames: T of the training log-mels.
-        scorers: by name; the first decides, the others stand beside it.
+        scorers: by name; the first decides, the others stand beside it. One at least is a baseline.
         calibrations: for each scorer and section the scores of normals held out.
         notes: facts for reports, JSON values.
+        network: gives the embedding that the scorers which are no baselines look at.
     """
 
     machine: str
     sections: tuple[str, ...]
     spec: FeatureSpec
     frames: int
-    scorers: Mapping[str, BaselineScorer]
+    scorers: Mapping[str, Scorer]
     calibrations: Mapping[tuple[str, str], Calibration]
     notes: Mapping[str, Any] = field(default_factory=dict)
+    network: Network | None = None
 
     @property
     def primary(self) -> str:
         """Name of the scorer that decides."""
         return next(iter(self.scorers))
+
+    @cached_property
+    def baseline(self) -> BaselineScorer:
+        """The training-free scorer that decides, or would without a network.
+
+        Raises:
+            ValueError: there is none.
+        """
+        for scorer in self.scorers.values():
+            if isinstance(scorer, BaselineScorer):
+                return scorer
+        raise ValueError(f"no baseline among the scorers {', '.join(self.scorers)}")
 
     def score(
         self,
@@ -107,22 +126,34 @@ class Detector:
             scores.append(self.judge(recording, section))
         return scores
 
-    def judge(self, recording: features.Recording, section: str, scorer: str | None = None) -> Score:
+    def judge(
+        self,
+        recording: features.Recording,
+        section: str,
+        scorer: str | None = None,
+        embedded: Mapping[str, Floats] | None = None,
+    ) -> Score:
         """Score one recording that has been read, with the primary scorer or the one named.
+
+        Args:
+            embedded: its `embeddings`, where they are known.
 
         Raises:
             DataError: its log-mel has another shape than those of the training.
         """
         name = scorer or self.primary
-        windows_W = self.scorers[name].score(self.embed(recording), section)
+        windows_W = self.scorers[name].score(embedded or self.embeddings(recording), section)
         calibration = self.calibrations[name, section]
         score = aggregate(windows_W, calibration.how)
         threshold = self.threshold(name, section, len(windows_W))
         windows = tuple(zip(map(float, recording.starts_W), map(float, windows_W), strict=True))
         return Score(recording.path, self.machine, section, score, threshold, score > threshold, windows)
 
-    def embed(self, recording: features.Recording) -> NDArray[np.float64]:
-        """Return the embedding of each window, (W, D).
+    def embeddings(self, recording: features.Recording) -> Mapping[str, Floats]:
+        """Return what the scorers look at, a row a window.
+
+        Returns:
+            ``"pooled"``, see `asd.detect.pooled`; with a network also what `Network.embed` returns.
 
         Raises:
             DataError: its log-mel has another shape than those of the training.
@@ -134,7 +165,8 @@ class Detector:
                 f"{self.spec.n_mels} × {self.frames}",
                 "Score recordings that were made like those of the training.",
             )
-        return pool(recording.logmel_WFT)
+        pooled = {POOLED: pool(recording.logmel_WFT)}
+        return pooled | self.network.embed(recording.logmel_WFT) if self.network else pooled
 
     def threshold(self, scorer: str, section: str, windows: int) -> float:
         """Return the threshold of a scorer for recordings of so many windows."""
@@ -189,6 +221,8 @@ class Detector:
         arrays: dict[str, NDArray[Any]] = {}
         for scorer in self.scorers.values():
             arrays |= scorer.arrays()
+        if self.network:
+            arrays |= self.network.arrays()
         for (name, section), calibration in self.calibrations.items():
             arrays[f"{name}/{section}/normals"] = np.concatenate(calibration.scores)
             arrays[f"{name}/{section}/windows"] = np.array([len(s) for s in calibration.scores])
@@ -196,7 +230,7 @@ class Detector:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataError(f"{folder}: cannot be written ({error.strerror})", "Choose another folder.") from error
-        contiguous = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
+        contiguous = {k: np.asarray(v, order="C") for k, v in arrays.items()}
         write_bytes(folder / "weights.safetensors", save(contiguous))
         write_text(folder / "detector.json", json.dumps(self.describe(), indent=2, ensure_ascii=False) + "\n")
 
@@ -204,7 +238,7 @@ class Detector:
         """Return what ``detector.json`` holds."""
         any_calibration = next(iter(self.calibrations.values()))
         return {
-            "format": FORMAT,
+            "format": FORMATS[self.network is not None],
             "machine": self.machine,
             "scorer": self.primary,
             "beside": list(self.scorers)[1:],
@@ -213,6 +247,7 @@ class Detector:
             "frames": self.frames,
             "spec": self.spec.model_dump(mode="json"),
             "sections": {section: self._describe_section(section) for section in self.sections},
+            **({NETWORK: self.network.about.model_dump(mode="json")} if self.network else {}),
             **self.notes,
         }
 
@@ -227,7 +262,7 @@ class Detector:
             "n_normals": len(calibration.scores),
             "support": calibration.support,
             "stretches": calibration.stretches,
-            "sibling_weight": self.scorers[self.primary].gaussians[section].weight,
+            "sibling_weight": self.baseline.gaussians[section].weight,
         }
 
     @classmethod
@@ -237,7 +272,6 @@ class Detector:
         Raises:
             RunFolderError: no detector there, or a damaged one; names the file.
         """
-        from safetensors import SafetensorError
         from safetensors.numpy import load
 
         folder = Path(path)
@@ -245,17 +279,22 @@ class Detector:
             folder = folder / "detector"
         if not (folder / "detector.json").is_file():
             raise RunFolderError(f"{path}: no detector here", "Make one with asd train.")
-        try:
+        with _named(folder / "detector.json"):
             described = json.loads((folder / "detector.json").read_text(encoding="utf-8"))
+            if not isinstance(described, dict):
+                raise ValueError("no JSON object")
+        if NETWORK in described:
+            check_torch()
+        with _named(folder):
             arrays = load((folder / "weights.safetensors").read_bytes())
-            return cls._from_parts(described, arrays)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise RunFolderError(f"{folder}: a damaged detector ({error})", "Train it again: asd train") from error
+            detector = cls._from_parts(described, arrays)
+            detector._try_out()
+        return detector
 
     @classmethod
     def _from_parts(cls, described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Detector:
-        if described["format"] != FORMAT:
-            raise ValueError(f"format {described['format']}, this version reads {FORMAT}")
+        if described["format"] not in FORMATS:
+            raise ValueError(f"format {described['format']}, this version reads {' and '.join(map(str, FORMATS))}")
         if not isinstance(described["machine"], str):
             raise ValueError(f"machine = {described['machine']!r}")
         settings = parse_config({key: described[key] for key in ("aggregate", "false_alarm_rate")})
@@ -267,15 +306,46 @@ class Detector:
                 lengths = arrays[f"{name}/{section}/windows"]
                 scores = np.split(arrays[f"{name}/{section}/normals"], np.cumsum(lengths)[:-1])
                 calibrations[name, section] = Calibration(scores, settings.false_alarm_rate, settings.aggregate)
+        network = None
+        if NETWORK in described:
+            network = Network.from_arrays(NetworkFacts.model_validate(described[NETWORK]), arrays)
         fixed = {
-            "format", "machine", "scorer", "beside", "aggregate", "false_alarm_rate", "frames", "spec", "sections"
+            "format", "machine", "scorer", "beside", "aggregate", "false_alarm_rate", "frames", "spec", "sections",
+            NETWORK,
         }  # fmt: skip
         return cls(
             machine=described["machine"],
             sections=sections,
             spec=feature_spec(**described["spec"]),
             frames=described["frames"],
-            scorers={name: BaselineScorer.from_arrays(name, sections, arrays) for name in names},
+            scorers={name: load_scorer(name, sections, arrays) for name in names},
             calibrations=calibrations,
             notes={k: v for k, v in described.items() if k not in fixed},
+            network=network,
         )
+
+    def _try_out(self) -> None:
+        """Ask every scorer once. Raises ValueError or KeyError where what was loaded does not fit together."""
+        blank = {POOLED: np.zeros((1, 3 * self.spec.n_mels))}
+        if self.network:
+            about = self.network.about
+            if not about.takes(self.spec.n_mels, self.frames):
+                raise ValueError(f"network for {about.bands} × {about.frames}, recordings of {self.frames} frames")
+            blank |= {NETWORK: np.zeros((1, about.embedding_size)), CLASSES: np.zeros((1, len(about.places)))}
+        for name, scorer in self.scorers.items():
+            for section in self.sections:
+                score_W = scorer.score(blank, section)
+                if score_W.shape != (1,) or not np.isfinite(score_W).all():
+                    raise ValueError(f"scorer {name} of section {section}")
+        _ = self.baseline
+
+
+@contextmanager
+def _named(place: Path) -> Iterator[None]:
+    """Turn whatever a damaged file causes into an error that names it."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError, SafetensorError, RecursionError) as error:
+        raise RunFolderError(f"{place}: a damaged detector ({error})", "Train it again: asd train") from error

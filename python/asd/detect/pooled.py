@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+POOLED = "pooled"
+"""Name of this embedding."""
+
 
 def pool(logmel_WFT: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Return [mean over T, std over T, std over T of the first difference] of each window.

@@ -24,7 +24,7 @@ class NearestNormal:
         Args:
             embeddings: ``"<section>/train"`` (N, D) and ``"<section>/train_files"`` (N,), as in
                 ``embeddings.npz``.
-            gaussians: of the detector's primary scorer.
+            gaussians: of the detector's baseline.
         """
         self._gaussians = gaussians
         self._files = {s: embeddings[f"{s}/train_files"] for s in gaussians}

@@ -11,6 +11,7 @@ from asd.data.catalog import Clip
 from asd.data.health import remarks
 from asd.detect.blas import one_blas_thread
 from asd.detect.detector import Detector, Score
+from asd.detect.pooled import POOLED
 from asd.detect.records import NearestNormal, record
 from asd.errors import DataError
 from asd.events import Caution, Event, Progress
@@ -71,12 +72,13 @@ def _judge(
 ) -> None:
     """Score one recording with every scorer and note it in `scored`."""
     with one_blas_thread():
-        score = detector.judge(recording, clip.section)
+        embedded = detector.embeddings(recording)
+        score = detector.judge(recording, clip.section, embedded=embedded)
         scored.rows.append(_row(clip, score))
         for name, rows in scored.beside.items():
-            rows.append(_row(clip, detector.judge(recording, clip.section, name)))
+            rows.append(_row(clip, detector.judge(recording, clip.section, name, embedded)))
         worst = max(range(len(score.windows)), key=lambda w: score.windows[w][1])
-        file = nearest.find(clip.section, detector.embed(recording)[worst])
+        file = nearest.find(clip.section, embedded[POOLED][worst])
     scored.records.append(record(clip, score, detector.severity(score), recording.health, file))
 
 
