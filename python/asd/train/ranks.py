@@ -50,9 +50,10 @@ def together(device: torch.device) -> Iterator[None]:
         distributed.destroy_process_group()
 
 
-def is_distributed() -> bool:
-    """Return whether ``torchrun`` started this process."""
-    return "RANK" in os.environ
+def wait_for_all() -> None:
+    """Go on when every process of the training is here."""
+    if distributed.is_initialized():
+        distributed.barrier()
 
 
 def _is_about_others(error: BaseException) -> bool:
