@@ -127,7 +127,7 @@ class Run:
         return read_jsonl(self.path / "recordings.jsonl")
 
     def normals(self) -> list[dict[str, Any]]:
-        """Return ``normals.jsonl``: the training normals with their cross-fitted scores."""
+        """Return ``normals.jsonl``: the training normals, with the scores of fits that had not seen them, or null."""
         return read_jsonl(self.path / "normals.jsonl")
 
     def profile(self) -> dict[str, NDArray[Any]]:

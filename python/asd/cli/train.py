@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from asd.config import Config
     from asd.data.catalog import Catalog, Clip
-    from asd.train.baseline import Trained
+    from asd.train.trained import Trained
 
 MOST_DIFFERENT = 5
 
@@ -344,7 +344,7 @@ def _show_alarms(trained: Trained) -> None:
 
 def _show_most_different(trained: Trained, settings: Config, folder: Path) -> None:
     """Name the normals to listen to, and the command that leaves them out."""
-    normals = trained.normals()
+    normals = [n for n in trained.normals() if n["score"] is not None]
     if len(normals) <= MOST_DIFFERENT:
         places = [(w[1], w[0], n["file"]) for n in normals for w in n["windows"]]
         out.print("The stretches that differ most, to listen to:")

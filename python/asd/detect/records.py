@@ -64,3 +64,8 @@ def record(clip: Clip, score: Score, severity: float, health: Health, nearest: s
         "silent": health.is_silent,
         "truncated": health.truncated,
     }
+
+
+def unscored(clip: Clip, score: Score, health: Health) -> dict[str, Any]:
+    """Return the line of a normal that has no score, because a network was trained on it."""
+    return record(clip, score, 0.0, health) | {"score": None, "severity": None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ class Clip:
         label: 0 normal, 1 anomaly, None unknown.
         threshold: of a recording of its length.
         severity: 0 for the typical normal of its section, 1 at the alarm limit.
-        windows: (start in seconds, score) of each window.
+        windows: (start in seconds, score) of each window. A normal that a network was trained on has none, and NaN for
+            its score and its severity: a score of what was learnt by heart would say nothing.
         nearest: the training normal that is most like it.
     """
 
@@ -163,9 +165,9 @@ def read_clip(row: Mapping[str, Any], ready_seconds: float) -> Clip:
         file=Path(row["file"]),
         section=row["section"],
         label=row["label"],
-        score=float(row["score"]),
+        score=_number(row["score"]),
         threshold=float(row["threshold"]),
-        severity=float(row["severity"]),
+        severity=_number(row["severity"]),
         anomalous=bool(row["anomalous"]),
         windows=tuple((float(start), float(score)) for start, score in row["windows"]),
         nearest=Path(row["nearest"]) if row["nearest"] else None,
@@ -179,6 +181,10 @@ def read_clip(row: Mapping[str, Any], ready_seconds: float) -> Clip:
         silent=bool(row["silent"]),
         truncated=bool(row["truncated"]),
     )
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
 
 
 def sections_of(clips: Sequence[Clip], normals: Sequence[Clip], detector: Mapping[str, Any]) -> tuple[Section, ...]:

@@ -134,15 +134,14 @@ def _profiles(machine: Machine) -> dict[str, Profile]:
     stored, bands = machine.run.profile(), machine.spec.n_mels
     embeddings = machine.run.embeddings()
     pooled = {s.name: embeddings[f"{s.name}/train"].astype(np.float64) for s in machine.sections}
-    # The training-free scorers pool a log-mel to [mean, std, std of the first difference]; networks do not.
-    is_pooled = str(machine.detector["scorer"]).startswith("baseline")
     return {
         section: Profile(
             mean_F=stored[f"{section}/mean"].astype(np.float64),
             std_F=stored[f"{section}/std"].astype(np.float64),
             clip_std_F=stored[f"{section}/clip_std"].astype(np.float64),
             hz_F=stored["hz"],
-            jumps_BF=features_BD[:, 2 * bands : 3 * bands] if is_pooled else None,
+            # A log-mel is pooled to [mean, std, std of the first difference].
+            jumps_BF=features_BD[:, 2 * bands : 3 * bands],
         )
         for section, features_BD in pooled.items()
     }

@@ -279,10 +279,11 @@ def _legend(every: Sequence[Axes]) -> tuple[list[Artist], list[str]]:
 
 def _histogram_of(axes: Axes, section: Section, titled: bool) -> None:
     # Of a few long recordings their windows are shown: a handful of scores makes no histogram.
-    windows = any(len(n.windows) > 1 for n in section.normals)
-    training = [score for n in section.normals for _, score in n.windows] if windows else None
+    scored = [n for n in section.normals if n.windows]
+    windows = any(len(n.windows) > 1 for n in scored)
+    training = [score for n in scored for _, score in n.windows] if windows else [n.score for n in scored]
     groups = {
-        f"training {'windows' if windows else 'normals'}": (training or [n.score for n in section.normals], OTHER),
+        f"training {'windows' if windows else 'normals'}": (training, OTHER),
         "normals": ([c.score for c in section.clips if c.label == 0], NORMAL),
         "anomalies": ([c.score for c in section.clips if c.label == 1], ALARM),
         "recordings": ([c.score for c in section.clips if c.label is None], SERIES[2]),

@@ -310,7 +310,8 @@ def _own_row(report: Report, machines: tuple[str, ...]) -> tuple[str, ...]:
     mean = report.figures["mean"]
     whole = set(machines) == set(MACHINES_2020)
     average = f"{_percent(mean['auc'])}/{_percent(mean['pauc'])}" if whole else NONE
-    return _primary(report), "this report", *cells, average, "no epochs"
+    epochs = "no" if any("network" in m.detector for m in report.machines) else "no epochs"
+    return _primary(report), "this report", *cells, average, epochs
 
 
 def _row_name(machine: Machine) -> str:

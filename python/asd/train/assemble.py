@@ -1,0 +1,269 @@
+"""The normals of a machine type -> its detector: scorers fitted, thresholds set."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asd.config import Config
+from asd.data.synth import is_synthetic
+from asd.detect.assemble import fit_scorer
+from asd.detect.baseline import ALONE, SIBLINGS, BaselineScorer, Floats, Normals, cross_fit
+from asd.detect.blas import one_blas_thread
+from asd.detect.detector import Detector
+from asd.detect.fusion import Fused, fuse, log, scale_of
+from asd.detect.network import NETWORK, Network
+from asd.detect.scorers import Fusible, Scorer, ScorerName, choose_scorer, parse_scorer
+from asd.detect.threshold import FEW_NORMALS, FEWEST_NORMALS, Calibration
+from asd.errors import DataError, UsageError
+from asd.events import Caution, Event, Note, Progress
+from asd.features import available_threads
+from asd.train.normals import Table
+from asd.train.trained import Trained
+from asd.words import are, count
+
+SMALLEST_FIT = 3
+"""Normals without which nothing can be held out, whatever the user accepts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Scorers, the first of which decides, and what they say of the normals.
+
+    Attributes:
+        scorers: by name.
+        scores: for each scorer and section the scores of the section's rows of the table, from fits that had not seen
+            them; NaN where there is no such fit.
+    """
+
+    scorers: Mapping[str, Scorer]
+    scores: Mapping[tuple[str, str], Floats]
+
+
+def baseline_detector(table: Table, config: Config, sections: Sequence[str]) -> Generator[Event, None, Trained]:
+    """Fit the training-free detector.
+
+    Raises:
+        DataError: the normals of a section do not vary.
+    """
+    fitted = yield from _fit_baselines(table, config, sections)
+    return (yield from _trained(table, config, sections, fitted, None, {}))
+
+
+def network_detector(
+    table: Table,
+    config: Config,
+    sections: Sequence[str],
+    network: Network,
+    embedded: Mapping[str, Floats],
+    held_N: NDArray[np.bool_],
+    *,
+    beside: Sequence[str] = (),
+    notes: Mapping[str, Any] | None = None,
+) -> Generator[Event, None, Trained]:
+    """Fit the scorers of a detector with a network: that of ``config.scorer``, others beside it, and the baselines.
+
+    What looks at the network's embedding is fitted to the normals that the network was trained on, and its thresholds
+    and fusion rest on those held out. The baselines are fitted to all, and cross-fitted.
+
+    Args:
+        table: the normals of all sections of the machine type.
+        sections: those to model.
+        embedded: what `network` makes of each row of ``table.rows``.
+        held_N: which of these rows the network was not trained on; whole recordings, or whole stretches of long ones
+            (``table.groups_N``), some of every section that is modelled.
+        beside: names of further scorers.
+        notes: facts about the network for ``detector.json``.
+
+    Raises:
+        DataError: the normals of a section do not vary, or are too few.
+        UsageError: no such scorer, or one that this network or machine cannot have.
+        ValueError: `held_N` holds no rows of a section, all, or parts of a recording.
+    """
+    _check_held(table, sections, held_N)
+    rows, machine = table.rows, table.read[0].clip.machine
+    several = len(set(rows.sections_N.tolist()))
+    decides = choose_scorer(config.scorer, several)
+    names = [parse_scorer(text) for text in dict.fromkeys([decides.text, *beside])]
+    if several == 1 and SIBLINGS in [name.text for name in names]:
+        raise UsageError(f"scorer {SIBLINGS!r}: {machine} has one section only", f"Choose {ALONE}.")
+    fitted = yield from _fit_baselines(table, config, sections)
+    normals = Normals(embedded[NETWORK], rows.sections_N, rows.domains_N, rows.units_N)[~held_N]
+    scorers: dict[str, Scorer] = {}
+    scores: dict[tuple[str, str], Floats] = {}
+    parts: dict[ScorerName, Fusible] = {}
+    held = _Held(table, held_N, embedded, fitted)
+    for done, name in enumerate(names, 1):
+        if name.is_baseline:
+            scorers[name.text] = fitted.scorers[name.text]
+            continue
+        if name.alone not in parts:
+            parts[name.alone] = fit_scorer(name.alone, normals, network.about, machine, sections)
+        scorers[name.text], of_held = _calibrated(name, parts[name.alone], held, sections)
+        for section, scores_H in of_held.items():
+            held_own_N = held_N[rows.sections_N == section]
+            scores[name.text, section] = np.full(len(held_own_N), np.nan)
+            scores[name.text, section][held_own_N] = scores_H
+        yield Progress("fitting scorers", done, len(names))
+    every = Fitted(scorers | dict(fitted.scorers), scores | dict(fitted.scores))
+    return (yield from _trained(table, config, sections, every, network, notes or {}))
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """The normals that a network was not trained on, H of a section."""
+
+    table: Table
+    held_N: NDArray[np.bool_]
+    embedded: Mapping[str, Floats]
+    fitted: Fitted
+
+    @property
+    def baseline(self) -> BaselineScorer:
+        """The one that would decide without the network."""
+        return next(s for s in self.fitted.scorers.values() if isinstance(s, BaselineScorer))
+
+    def embeddings(self, section: str) -> dict[str, Floats]:
+        """Return those of a section, (H, D) each."""
+        rows_N = self.held_N & (self.table.rows.sections_N == section)
+        return {name: x_ND[rows_N] for name, x_ND in self.embedded.items()}
+
+    def by_baseline(self, section: str) -> Floats:
+        """Return the cross-fitted scores of the baseline, (H,)."""
+        own_N = self.table.rows.sections_N == section
+        return self.fitted.scores[self.baseline.name, section][self.held_N[own_N]]  # type: ignore[no-any-return]
+
+
+def _calibrated(
+    name: ScorerName, part: Fusible, held: _Held, sections: Sequence[str]
+) -> tuple[Scorer, dict[str, Floats]]:
+    """Return the scorer, fused where its name says so, and its scores of the held-out normals of each section."""
+    with one_blas_thread():
+        if not name.fusion:
+            return part, {s: part.score(held.embeddings(s), s) for s in sections}
+        logs = {s: np.stack([part.log_score(held.embeddings(s), s), log(held.by_baseline(s))]) for s in sections}
+    scales = {s: scale_of(logs_2H) for s, logs_2H in logs.items()}
+    fused = Fused(name.text, part, held.baseline, scales, minimum=name.fusion == "fused-min")
+    return fused, {s: fuse(logs[s], scales[s], fused.minimum) for s in sections}
+
+
+def _check_held(table: Table, sections: Sequence[str], held_N: NDArray[np.bool_]) -> None:
+    for section in sections:
+        own_N = table.rows.sections_N == section
+        if held_N[own_N].all() or not held_N[own_N].any():
+            raise ValueError(f"held_N: all normals of section {section}, or none of them")
+    if np.isin(table.groups_N[held_N], table.groups_N[~held_N]).any():
+        raise ValueError("held_N: part of a recording")
+
+
+def _fit_baselines(table: Table, config: Config, sections: Sequence[str]) -> Generator[Event, None, Fitted]:
+    """Fit both training-free baselines, that with siblings first, or one where there are none."""
+    has_siblings = len(set(table.rows.sections_N.tolist())) > 1
+    names = [SIBLINGS, ALONE] if has_siblings else [ALONE]
+    scorers = {}
+    scores: dict[tuple[str, str], Floats] = {}
+    threads = config.threads or available_threads()
+    for name in names:
+        scorers[name] = BaselineScorer.fit(name, table.rows, sections)
+        for section in sections:
+            scores[name, section] = cross_fit(name, table.rows, section, threads)
+            yield Progress("fitting", len(scores), len(names) * len(sections))
+    return Fitted(scorers, scores)
+
+
+def _trained(
+    table: Table,
+    config: Config,
+    sections: Sequence[str],
+    fitted: Fitted,
+    network: Network | None,
+    notes: Mapping[str, Any],
+) -> Generator[Event, None, Trained]:
+    """Set the thresholds and put the detector together."""
+    machine, primary = table.read[0].clip.machine, next(iter(fitted.scorers))
+    calibrations = {
+        (name, section): _calibrate(table, section, fitted.scores[name, section], config)
+        for name in fitted.scorers
+        for section in sections
+    }
+    for section in sections:
+        yield from _worth(f"{machine} {section}", calibrations[primary, section])
+    detector = Detector(
+        machine=machine,
+        sections=tuple(sections),
+        spec=config.features,
+        frames=table.frames,
+        scorers=fitted.scorers,
+        calibrations=calibrations,
+        notes={
+            "method": config.method,
+            "data_root": config.data.root or config.data.normal,
+            "synthetic": is_synthetic(Path(config.data.root or config.data.normal)),
+            "skipped": [{"file": str(u.path), "reason": u.reason} for u in table.skipped],
+            **notes,
+        },
+        network=network,
+    )
+    return Trained(detector, table, {section: fitted.scores[primary, section] for section in sections})
+
+
+def require_normals(table: Table, config: Config, sections: Sequence[str]) -> Generator[Event, None, None]:
+    """Refuse what no threshold can stand on.
+
+    Raises:
+        DataError: too few normals in a section.
+    """
+    for section in sections:
+        yield from _require(table, config, section)
+
+
+def _require(table: Table, config: Config, section: str) -> Generator[Event, None, None]:
+    rows_N = table.rows.sections_N == section
+    windows_G = np.unique(table.groups_N[rows_N], return_counts=True)[1]
+    recordings = len(np.unique(table.clip_N[rows_N]))
+    # Of few but long recordings, every other window counts: its neighbours overlap it.
+    normals = recordings if recordings == len(windows_G) else int(np.ceil(windows_G / 2).sum())
+    units = len(np.unique(table.rows.units_N[rows_N]))
+    machine = table.read[0].clip.machine
+    if units < SMALLEST_FIT:
+        raise DataError(
+            f"{machine} {section}: {count(units, 'normal recording or session', 'normal recordings or sessions')} "
+            "cannot be held out to set a threshold",
+            f"Record at least {FEWEST_NORMALS} while the machine is well.",
+        )
+    if normals < FEWEST_NORMALS and not config.force:
+        raise DataError(
+            f"{machine} {section}: {count(normals, 'normal recording')} {are(normals)} too few for a threshold "
+            f"(wanted {FEWEST_NORMALS}, better {FEW_NORMALS})",
+            "Record more while the machine is well, or accept a rough threshold with --force.",
+        )
+    if len(windows_G) != recordings:
+        yield Note(
+            f"{machine} {section}: few but long recordings, so {len(windows_G)} stretches of time take turns "
+            "in being held out"
+        )
+
+
+def _worth(place: str, calibration: Calibration) -> Generator[Event, None, None]:
+    """Say what rate of false alarms the normals at hand cannot show."""
+    normals = calibration.support
+    if normals < 1 / calibration.rate - 1:
+        few = "only " if normals < FEW_NORMALS else ""
+        yield Caution(
+            f"{place}: {few}{normals} normals can show a false-alarm rate of {1 / (normals + 1):.1%} at the lowest; "
+            f"the threshold for {calibration.rate:.1%} is extrapolated"
+        )
+
+
+def _calibrate(table: Table, section: str, scores_N: Floats, config: Config) -> Calibration:
+    """Set the threshold by the normals that have a score."""
+    own_N = table.rows.sections_N == section
+    groups_N, clip_N = table.groups_N[own_N], table.clip_N[own_N]
+    stretches = len(np.unique(groups_N)) != len(np.unique(clip_N))
+    by_group = [scores_N[groups_N == g] for g in np.unique(groups_N[~np.isnan(scores_N)])]
+    return Calibration(by_group, config.false_alarm_rate, config.aggregate, stretches)
