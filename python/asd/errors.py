@@ -52,7 +52,7 @@ class RunFolderError(AsdError):
     exit_code = 4
 
 
-class Stopped(AsdError):
+class Stopped(AsdError):  # noqa: N818 (nothing went wrong)
     """A signal asked a long job to end, and it did in good order.
 
     Args:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+
 class EncoderName(StrEnum):
     """The networks there are."""
 
@@ -111,7 +112,7 @@ def need_torch() -> None:
         UsageError: torch is not installed; names the command.
     """
     try:
-        import torch
+        import torch  # noqa: F401
         import torchvision  # noqa: F401
     except ImportError as error:
         raise UsageError(
@@ -146,9 +147,7 @@ def show_network(settings: Config) -> None:
 
     shape = settings.features.n_mels, settings.classifier.frames or settings.features.frames
     with torch.device("meta"):  # no memory, and no random numbers
-        encoder = build_encoder(
-            settings.encoder.name, *shape, width=settings.encoder.width, norm=settings.encoder.norm
-        )
+        encoder = build_encoder(settings.encoder.name, *shape, width=settings.encoder.width, norm=settings.encoder.norm)
     found = cost(encoder)
     size = settings.optimiser.batch_size or 64
     clips = 2 * shape[0] * shape[1] * 4 * size
@@ -170,15 +169,15 @@ def listening() -> Iterator[Callable[[], int | None]]:
             os.kill(os.getpid(), number)
         heard.append(number)
 
-    previous: dict[int, Any] = {}
+    previous: dict[signal.Signals, Any] = {}
     with suppress(ValueError):  # a thread other than the main one may not set handlers
-        for number in (signal.SIGINT, signal.SIGTERM):
-            previous[number] = signal.signal(number, listen)
+        for kind in (signal.SIGINT, signal.SIGTERM):
+            previous[kind] = signal.signal(kind, listen)
     try:
         yield lambda: heard[0] if heard else None
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for kind, handler in previous.items():
+            signal.signal(kind, handler)
 
 
 def train_in(
@@ -203,19 +202,19 @@ def train_in(
     from asd.train.fit import Place
     from asd.train.ranks import local_device, together, wait_for_all
 
-    with listening() as stop, together(local_device(settings.device)):
-        with training_run(folder, overwrite=overwrite, resume=resume) if is_first() else nullcontext(folder):
-            if is_first() and not resume:
-                write_text(folder / "config.toml", settings.to_toml())
-            wait_for_all()
-            place = Place(folder, resume, stop)
-            if not is_first():
-                for _ in work(place):
-                    pass
-                return None
-            with (folder / "train.log").open("a", encoding="utf-8", buffering=1) as log:
-                say(said)
-                return drive(work(place), lambda line: print(line, file=log))
+    own = training_run(folder, overwrite=overwrite, resume=resume) if is_first() else nullcontext(folder)
+    with listening() as stop, together(local_device(settings.device)), own:
+        if is_first() and not resume:
+            write_text(folder / "config.toml", settings.to_toml())
+        wait_for_all()
+        place = Place(folder, resume, stop)
+        if not is_first():
+            for _ in work(place):
+                pass
+            return None
+        with (folder / "train.log").open("a", encoding="utf-8", buffering=1) as log:
+            say(said)
+            return drive(work(place), lambda line: print(line, file=log))
 
 
 def is_first() -> bool:

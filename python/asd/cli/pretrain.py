@@ -35,7 +35,9 @@ def pretrain(
     allow_upsampling: Annotated[bool, typer.Option(help="Accept recordings below 16 kHz.")] = False,
     resume: Annotated[bool, typer.Option(help="Go on with a training that was stopped.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace a run of the same name.")] = False,
-    threads: Annotated[int | None, typer.Option(help="Threads of front end and network. Default: all there are.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of front end and network. Default: all there are.")
+    ] = None,
     config: Annotated[Path | None, typer.Option("-c", "--config", help="Settings as TOML.")] = None,
     assign: Annotated[list[str] | None, typer.Option("--set", help="A setting, as key=value.")] = None,
     dry_run: Annotated[bool, typer.Option(help="Show settings and the network's size, and stop.")] = False,

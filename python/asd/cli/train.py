@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asd.cli._training import Device, EncoderName, encoder_flags, need_torch, settings_of, stored_settings, train_in
 from asd.cli._output import channel_of, data_root, drive, next_step, out, print_json, say, shell, tell_all
+from asd.cli._training import Device, EncoderName, encoder_flags, need_torch, settings_of, stored_settings, train_in
 from asd.errors import UsageError, nearest
 from asd.events import Caution
 
@@ -68,7 +68,9 @@ def train(
     scorer: Annotated[
         str | None, typer.Option(help="From embedding to score: knn, mahalanobis, fused:knn, ... [auto]")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training set; 0 takes weights as they are.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the training set; 0 takes weights as they are.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Clips a step. [64]")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, order and views. [0]")] = None,
     device: Annotated[Device | None, typer.Option(help="[auto: a GPU where there is one]")] = None,
@@ -103,28 +105,28 @@ def train(
             "--machine and --normal exclude each other", "--normal takes the machine's name from its folder."
         )
     flags = {
-            **({} if resume else encoder_flags(weights, encoder and encoder.value)),
-            "method": method and method.value,
-            "scorer": scorer,
-            "optimiser.epochs": epochs,
-            "optimiser.batch_size": batch_size,
-            "seed": seed,
-            "device": device and device.value,
-            "cache_gb": cache_gb,
-            "aggregate": aggregate and aggregate.value,
-            "false_alarm_rate": false_alarm_rate,
-            "threads": threads,
-            "force": force or None,
-            "features.channel": None if channel is None else channel_of(channel),
-            "features.allow_upsampling": allow_upsampling or None,
-            "data.root": str(data) if data else "" if normal else None,
-            # One of the two takes the place of the other in a config file, which may be that of a run.
-            "data.machine": machine or ("" if normal else None),
-            "data.ids": _ids(id),
-            "data.normal": str(normal) if normal else "" if machine else None,
-            "data.exclude": exclude or None,
-            "data.session_regex": session_regex,
-            "data.skip_bad": skip_bad or None,
+        **({} if resume else encoder_flags(weights, encoder and encoder.value)),
+        "method": method and method.value,
+        "scorer": scorer,
+        "optimiser.epochs": epochs,
+        "optimiser.batch_size": batch_size,
+        "seed": seed,
+        "device": device and device.value,
+        "cache_gb": cache_gb,
+        "aggregate": aggregate and aggregate.value,
+        "false_alarm_rate": false_alarm_rate,
+        "threads": threads,
+        "force": force or None,
+        "features.channel": None if channel is None else channel_of(channel),
+        "features.allow_upsampling": allow_upsampling or None,
+        "data.root": str(data) if data else "" if normal else None,
+        # One of the two takes the place of the other in a config file, which may be that of a run.
+        "data.machine": machine or ("" if normal else None),
+        "data.ids": _ids(id),
+        "data.normal": str(normal) if normal else "" if machine else None,
+        "data.exclude": exclude or None,
+        "data.session_regex": session_regex,
+        "data.skip_bad": skip_bad or None,
     }
     if resume:
         folder = runs / (name or _default_name(machine, _ids(id) or [], normal))
@@ -155,7 +157,9 @@ def train(
     next_step(_score_command(folder, catalog, settings))
 
 
-def _settled(preset: str | None, file: Path | None, assignments: list[str], flags: dict[str, Any]) -> tuple[Catalog, Config]:
+def _settled(
+    preset: str | None, file: Path | None, assignments: list[str], flags: dict[str, Any]
+) -> tuple[Catalog, Config]:
     """Return the catalog and the settings; where nothing names a method, the layout of the recordings does."""
     opened: list[tuple[Catalog, Config]] = []
 
@@ -165,11 +169,13 @@ def _settled(preset: str | None, file: Path | None, assignments: list[str], flag
         catalog, settings = _open(load_config(file, assignments, flags))
         opened.append((catalog, settings))
         layout = catalog.layouts.get(settings.data.machine)
-        return {"dcase2020": "contrastive", "mimii": "contrastive", "dcase2021": "finetune"}.get(str(layout), "baseline")
+        return {"dcase2020": "contrastive", "mimii": "contrastive", "dcase2021": "finetune"}.get(
+            str(layout), "baseline"
+        )
 
     settings = settings_of(preset, file, assignments, flags, method_of)
     if opened:
-        (catalog, located), = opened
+        ((catalog, located),) = opened
         return catalog, settings.model_copy(update={"data": located.data})
     return _open(settings)
 
@@ -276,6 +282,11 @@ def _show_plan(settings: Config, clips: list[Clip], sections: list[str], folder:
     for section, n in sorted(Counter(c.section for c in clips).items()):
         role = "modelled" if section in sections else "helps as a sibling"
         out.print(f"section {section}: {n} training recordings, {role}", markup=False)
+    if settings.method != "baseline":
+        from asd.cli._training import show_network
+
+        show_network(settings)
+        return
     size = 3 * settings.features.n_mels
     out.print(f"parameters: {size * (size + 3) // 2} a section (mean and covariance of {size} features)")
     out.print(

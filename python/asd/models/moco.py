@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from asd.models import ranks
+from asd.models.encoders import Encoder
 from asd.models.heads import Projection
 
 EMPTY = -1
@@ -28,7 +29,7 @@ SMALLEST_GROUP, GROUPS = 8, 8
 class Branch(nn.Module):
     """An encoder and the head that projects its embedding to where views are compared."""
 
-    def __init__(self, encoder: nn.Module, projection: int) -> None:
+    def __init__(self, encoder: Encoder, projection: int) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = Projection(encoder.embedding_size, projection)
@@ -94,7 +95,7 @@ class MoCo(nn.Module):
     """
 
     def __init__(
-        self, encoder: nn.Module, *, projection: int, queue_size: int, momentum: float, temperature: float
+        self, encoder: Encoder, *, projection: int, queue_size: int, momentum: float, temperature: float
     ) -> None:
         super().__init__()
         self.query = Branch(encoder, projection)
@@ -105,7 +106,8 @@ class MoCo(nn.Module):
     @torch.no_grad()
     def follow(self) -> None:
         """Move the key network towards the query network (eq. 2 of arXiv 2509.15570)."""
-        keys, queries = list(self.key.parameters()), list(self.query.parameters())
+        keys: list[Tensor] = [*self.key.parameters()]
+        queries: list[Tensor] = [*self.query.parameters()]
         torch._foreach_lerp_(keys, queries, 1 - self.momentum)
 
     @torch.no_grad()

@@ -120,7 +120,7 @@ class Contrastive:
             "uniformity": probe.uniformity(first_PD),
             "retrieval": probe.retrieval(embedded[1], embedded[2]),
         }
-        if len(self._labels_P.unique()) > 1:
+        if bool((self._labels_P != self._labels_P[0]).any()):
             found["knn"] = probe.knn_accuracy(embedded[0], self._labels_P)
         return found
 
@@ -135,7 +135,7 @@ class Contrastive:
 
 
 def _in_parts(encoder: nn.Module, x_PFT: Tensor, size: int = 64) -> Tensor:
-    return torch.cat([encoder(part_PFT).float() for part_PFT in x_PFT.split(size)])
+    return torch.cat([encoder(part_PFT).float() for part_PFT in torch.split(x_PFT, size)])
 
 
 def anchor_shares(sections: Sequence[str], anchor: str) -> dict[str, int]:

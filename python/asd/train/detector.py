@@ -68,9 +68,7 @@ def _network(fitted: Fitted) -> Network:
     head = None
     if fitted.head is not None:
         c = settings.classifier
-        head = HeadFacts(
-            kind=c.head, classes=fitted.classes, scale=c.scale, margin=c.margin, subcentres=c.subcentres
-        )
+        head = HeadFacts(kind=c.head, classes=fitted.classes, scale=c.scale, margin=c.margin, subcentres=c.subcentres)
     about = NetworkFacts(
         encoder=settings.encoder.name,
         bands=encoder.bands,

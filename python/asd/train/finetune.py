@@ -116,12 +116,12 @@ class Finetune:
     @torch.no_grad()
     def probe(self) -> dict[str, float]:
         """Return how often the nearest held-out normals are of the same class, by embedding."""
-        if len(self._plain) < 3 or len(self._labels_P.unique()) < 2:
+        if len(self._plain) < 3 or not bool((self._labels_P != self._labels_P[0]).any()):
             return {}
         encoder = self._classifier.encoder.eval()
         frames = self._config.classifier.frames
         plain_PFT = self._plain if frames is None else self._plain[:, :, :frames]
-        embedded_PD = torch.cat([encoder(part_PFT).float() for part_PFT in plain_PFT.split(64)])
+        embedded_PD = torch.cat([encoder(part_PFT).float() for part_PFT in torch.split(plain_PFT, 64)])
         encoder.train()
         return {"knn": probe.knn_accuracy(embedded_PD, self._labels_P), "uniformity": _spread(embedded_PD)}
 

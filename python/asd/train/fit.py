@@ -110,13 +110,12 @@ def make_encoder(config: Config, frames: int, fresh: bool) -> tuple[Encoder, lis
         RunFolderError, DataError: no weights there, or damaged ones.
     """
     settings = config.encoder
-    encoder = build_encoder(
-        settings.name, config.features.n_mels, frames, width=settings.width, norm=settings.norm
-    )
+    encoder = build_encoder(settings.name, config.features.n_mels, frames, width=settings.width, norm=settings.norm)
     remarks: list[Event] = []
     if settings.weights and fresh:
         remark = load_encoder(Path(settings.weights), encoder, settings.width, settings.norm)
-        remarks = [Note(f"{settings.name}: weights of {settings.weights}")] + ([Note(remark)] if remark else [])
+        told = [f"{settings.name}: weights of {settings.weights}", remark]
+        remarks = [Note(text) for text in told if text]
     return encoder, remarks
 
 

@@ -108,21 +108,23 @@ def train(
         DataError: the loss is not finite; the batch's recordings are saved in ``non-finite.json``.
         UsageError: out of memory.
     """
-    device = next(task.module.parameters()).device
+    device, size = next(task.module.parameters()).device, settings.batch_size
+    assert size is not None
     optimiser = build_optimiser(settings, task.module, device)
     tally, step = Tally(), 0
     if resumed is None:
         _write_probe(plan, task, 0, {})
     else:
         step = _restore(task, optimiser, tally, resumed)
-    state.cut_metrics(plan.metrics, step) if ranks.rank() == 0 else None
+        if ranks.rank() == 0:
+            state.cut_metrics(plan.metrics, step)
     watch = Watch(plan)
     saved, begun = time.monotonic(), time.monotonic()
     first = step
     while step < plan.steps:
         batch = next(batches)
         rate = learning_rate(settings, step, plan.steps)
-        with _enough_memory(settings.batch_size):
+        with _enough_memory(size):
             loss, logs = task.loss(batch, step)
             norm = _descend(optimiser, task.module, loss, rate, settings.clip_norm)
             task.after_step()
@@ -134,7 +136,7 @@ def train(
             watch.settle()
             row = {"learning_rate": rate, **tally.means()}
             seconds = time.monotonic() - begun
-            row |= {"seconds": seconds, "clips_per_second": (step - first) * settings.batch_size / seconds}
+            row |= {"seconds": seconds, "clips_per_second": (step - first) * size / seconds}
             begun, first = time.monotonic(), step
             yield from _say(_write_probe(plan, task, step, row), task)
         signal = _heard(plan, step, device)
@@ -154,7 +156,10 @@ def build_optimiser(settings: OptimiserConfig, module: nn.Module, device: torch.
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.name]
     parameters = [p for p in module.parameters() if p.requires_grad]
     fused = device.type == "cuda"
-    return kind(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=fused)
+    optimiser: torch.optim.Optimizer = kind(
+        parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=fused
+    )
+    return optimiser
 
 
 def learning_rate(settings: OptimiserConfig, step: int, steps: int) -> float:
@@ -172,7 +177,7 @@ def _descend(
 ) -> Tensor:
     """Make one step downhill; return the norm of the gradient before clipping."""
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     for group in optimiser.param_groups:
         group["lr"] = rate
     norm = nn.utils.clip_grad_norm_(module.parameters(), clip_norm or math.inf)
@@ -216,9 +221,9 @@ def _enough_memory(batch_size: int) -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError):
-            if "can't allocate memory" not in str(error):
-                raise
+        known = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+        if not known:
+            raise
         raise UsageError(
             f"out of memory with batches of {batch_size} clips",
             f"Lower --batch-size, to {max(2, batch_size // 2)} for a start, or take a smaller --encoder.",

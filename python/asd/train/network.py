@@ -184,9 +184,7 @@ def _classify(
     assert survey is not None
     names = _class_names(material.clips)
     several = kinds(config.variants)
-    classes = tuple(
-        name if kind == 0 else f"{name}/~{kind}" for name in sorted(set(names)) for kind in range(several)
-    )
+    classes = tuple(name if kind == 0 else f"{name}/~{kind}" for name in sorted(set(names)) for kind in range(several))
     head = build_head(
         settings.head,
         encoder.embedding_size,

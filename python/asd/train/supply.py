@@ -52,7 +52,7 @@ class Supply:
         if device.type == "cuda":
             shape = (2, batch_size, corpus.spec.n_mels, corpus.survey.frames)
             buffers = [torch.empty(shape, pin_memory=True) for _ in range(AHEAD)]
-            self._stream = torch.cuda.Stream(device)
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._feed = Feed(corpus, batch_size, buffers=buffers, **settings)
 
     def __enter__(self) -> Supply:
@@ -66,7 +66,9 @@ class Supply:
 
     def _as_they_lie(self) -> Iterator[Views]:
         for batch in self._feed:
-            yield Views(torch.from_numpy(batch.views_VBFT), torch.from_numpy(batch.files_B), batch.windows_B, batch.position)
+            yield Views(
+                torch.from_numpy(batch.views_VBFT), torch.from_numpy(batch.files_B), batch.windows_B, batch.position
+            )
 
     def _copied(self) -> Iterator[Views]:
         following, copied = self._copy(next(self._feed))
@@ -84,6 +86,6 @@ class Supply:
         with torch.cuda.stream(self._stream):
             views_VBFT = torch.from_numpy(batch.views_VBFT).to(self._device, non_blocking=True)
             files_B = torch.from_numpy(batch.files_B).to(self._device, non_blocking=True)
-            done = torch.cuda.Event()
+            done = torch.cuda.Event()  # type: ignore[no-untyped-call]
             done.record(self._stream)
         return Views(views_VBFT, files_B, batch.windows_B, batch.position), done
