@@ -16,20 +16,21 @@ from asd.detect.neighbours import by_domain
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """Mixtures with diagonal covariances in the space that the section's Ledoit-Wolf covariance whitens.
+    """Mixtures of spheres in the space that the section's Ledoit-Wolf covariance whitens.
 
-    There are too few normals for several full covariances. With one component, the score is nearly ``mahalanobis``.
+    There are too few normals for a covariance a component: each has a size of its own, and all one shape. With one
+    component the score is that of ``mahalanobis`` times a constant.
 
     Attributes:
         gaussian: of the section, which whitens.
-        weights_M, means_MD, variances_MD: of the components, of all domains.
+        weights_M, means_MD, variances_M: of the components, of all domains.
         domains_M: the domain of each component, counted from 0.
     """
 
     gaussian: Gaussian
     weights_M: Floats
     means_MD: Floats
-    variances_MD: Floats
+    variances_M: Floats
     domains_M: NDArray[np.int64]
 
     @classmethod
@@ -45,7 +46,7 @@ class Mixture:
         own = normals[normals.sections_N == section]
         rows = by_domain(gaussian.whiten(own.features_ND), own.domains_N, section, least=2)
         fitted = [
-            GaussianMixture(min(count, len(rows_RD)), covariance_type="diag", random_state=0).fit(rows_RD)
+            GaussianMixture(min(count, len(rows_RD)), covariance_type="spherical", random_state=0).fit(rows_RD)
             for rows_RD in rows
         ]
         return cls(
@@ -60,12 +61,12 @@ class Mixture:
         """Return the smallest over the domains of √(2·(log p̂ − log p(x))), (N,).
 
         p̂ is the sum of the components' peaks, which no density of the mixture exceeds. So this falls with the
-        likelihood, is never negative, and is the Mahalanobis distance where there is one component.
+        likelihood, is never negative, and is the distance to the centre, over its size, of one component.
         """
         x_ND = self.gaussian.whiten(features_ND)
-        peaks_M = np.log(self.weights_M) - 0.5 * np.log(self.variances_MD).sum(1)
+        peaks_M = np.log(self.weights_M) - 0.5 * x_ND.shape[1] * np.log(self.variances_M)
         # Component by component, so that no array of (N, M, D) is needed.
-        squares = [((x_ND - m) ** 2 / v).sum(1) for m, v in zip(self.means_MD, self.variances_MD, strict=True)]
+        squares = [((x_ND - m) ** 2).sum(1) / v for m, v in zip(self.means_MD, self.variances_M, strict=True)]
         logs_NM = peaks_M - 0.5 * np.stack(squares, 1)
         each = []
         for domain in np.unique(self.domains_M):
@@ -80,7 +81,7 @@ class Mixture:
             **{f"whitening-{key}": value for key, value in self.gaussian.arrays().items()},
             "weights": self.weights_M,
             "means": self.means_MD,
-            "variances": self.variances_MD,
+            "variances": self.variances_M,
             "domains": self.domains_M,
         }
 
