@@ -97,6 +97,24 @@ def read_tree(root: Path) -> Tree:
     return Tree(root, tuple(sorted(folders, key=lambda folder: folder.parts)), others, an_other)
 
 
+def recordings_below(root: Path) -> Tree:
+    """List the recordings below `root`, of which there must be some.
+
+    Raises:
+        DataError: as of `read_tree`; or none.
+    """
+    tree = read_tree(root)
+    if tree.folders:
+        return tree
+    if tree.others:
+        kinds = ", ".join(f"{n} {suffix}" for suffix, n in sorted(tree.others.items()))
+        raise DataError(f"{root}: no .wav or .flac in it, but {kinds}", tree.convert())
+    raise DataError(
+        f"{root}: no recordings in it (.wav, .flac, or log-mels as .npy)",
+        "Name the folder of your recordings with --data or $ASD_DATA, or make some: asd data synth data",
+    )
+
+
 def existing_folder(path: Path) -> Path:
     """Return `path` absolute. Raises DataError, with the nearest name, when it is no folder."""
     path = absolute(path)
