@@ -179,16 +179,26 @@ def _unreadable(path: Path, error: OSError) -> DataError:
 
 def _must_be_text(path: Path, files: list[str]) -> None:
     files.reverse()
+    if _is_text(f"{path}\n{''.join(files)}"):  # in one go, as there may be millions
+        return
     for name in files:
-        try:
-            str(path / name).encode()
-        except UnicodeEncodeError:
+        file = str(path / name)
+        if _is_text(file):
+            continue
+        if "\r" in file:
             raise DataError(
-                f"{os.fsencode(path / name)!r}: the name is not valid UTF-8",
-                "Rename the file or its folder: results name recordings in UTF-8 files.",
-            ) from None
-        if "\r" in str(path / name):
-            raise DataError(
-                f"{str(path / name)!r}: the name has a carriage return in it",
+                f"{file!r}: the name has a carriage return in it",
                 "Rename the file or its folder: results name recordings in CSV files, where this ends a line.",
             )
+        raise DataError(
+            f"{os.fsencode(file)!r}: the name is not valid UTF-8",
+            "Rename the file or its folder: results name recordings in UTF-8 files.",
+        )
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\r" not in name
