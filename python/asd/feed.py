@@ -173,6 +173,8 @@ def round_of(shares: Mapping[Any, int]) -> list[Any]:
 
     Each time all keys gain their share, and the one that has most is taken and pays the sum of all.
     """
+    if len(set(shares.values())) == 1:  # with many classes the rest takes long
+        return list(shares) * next(iter(shares.values()))
     total = sum(shares.values())
     credit = dict.fromkeys(shares, 0)
     taken = []
