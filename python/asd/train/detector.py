@@ -78,6 +78,7 @@ def _network(fitted: Fitted) -> Network:
         mean=fitted.mean,
         std=fitted.std,
         embedding_size=encoder.embedding_size,
+        summary_size=encoder.summary_size,
         head=head,
         score_hop=settings.classifier.score_hop if head is not None and settings.classifier.frames else None,
     )
