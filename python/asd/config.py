@@ -138,6 +138,8 @@ class ViewsConfig(Frozen):
         bank_size: the other clip is one of so many before.
         mix_domain: ``"normalised"`` (the paper) or ``"raw"``: true energies.
         mix_band: ``"full"`` (the paper's formula), or ``"high"``: mixing changes bands above 2 kHz only.
+        stretch: share of a window's frames that a step of training looks at, at a place that is drawn for each view;
+            scoring looks at all of them. Only for networks that take any T.
     """
 
     alpha: float = Field(0.4, ge=0, le=1)
@@ -145,6 +147,7 @@ class ViewsConfig(Frozen):
     bank_size: int = Field(2048, ge=1, le=65_536)
     mix_domain: Literal["normalised", "raw"] = "normalised"
     mix_band: Literal["full", "high"] = "full"
+    stretch: float = Field(1.0, gt=0, le=1)
 
 
 class VariantsConfig(Frozen):

@@ -1,7 +1,7 @@
-"""A small network that trains in a minute on a CPU: convolutions over time that see all bands at once.
+"""A small network that trains in minutes on a CPU.
 
-What a machine's fault changes is mostly which bands sound, and how they move together; where on the frequency axis that
-is matters. So bands are channels, as in a linear model of the spectrum, and nothing is shared among them.
+Two convolutions over time see all bands at once: the bands are channels, each with weights of its own, for where in the
+spectrum a machine hums tells it from others. What they give is summarised by mean and standard deviation over time.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ from torch import Tensor, nn
 
 EMBEDDING_SIZE = 128
 WIDTH = 256
-LAYERS = 2
-KERNEL = 3
 
 VARIANCE_FLOOR = 1e-5
-"""Added to variances over time: the root's slope is infinite at 0, which a silent clip has."""
+"""Added to variances over time: the root's slope is infinite at 0, which a steady clip has."""
 
 Norm = Callable[[int], nn.Module]
 
@@ -29,28 +27,26 @@ class Small(nn.Module):
 
     def __init__(self, bands: int, norm: Norm) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(WIDTH if layer else bands, WIDTH, (1, KERNEL), padding=(0, KERNEL // 2), bias=False),
-                norm(WIDTH),
-                nn.ReLU(inplace=True),
-            )
-            for layer in range(LAYERS)
-        )
+        self.first, self.second = _layer(bands, norm), _layer(WIDTH, norm)
         self.embedding = nn.Linear(2 * WIDTH, EMBEDDING_SIZE)
 
     def forward(self, x_B1FT: Tensor) -> Tensor:
         """Return the embeddings (B, 128)."""
-        maps_BC1T = x_B1FT.transpose(1, 2)
-        for layer in self.layers:
-            maps_BC1T = layer(maps_BC1T)
-        return self.embedding(_statistics(maps_BC1T))  # type: ignore[no-any-return]
+        maps_BC1T = self.second(self.first(x_B1FT.transpose(1, 2)))
+        embedding_BD: Tensor = self.embedding(_statistics(maps_BC1T))
+        return embedding_BD
 
     def summary(self, x_B1FT: Tensor) -> Tensor:
-        """Return mean and standard deviation over time of the first layer's maps, (B, 512)."""
-        return _statistics(self.layers[0](x_B1FT.transpose(1, 2)))
+        """Return mean and standard deviation over time of the first maps, (B, 512): nearer to the spectrum."""
+        return _statistics(self.first(x_B1FT.transpose(1, 2)))
 
 
 def _statistics(maps_BC1T: Tensor) -> Tensor:
-    variance_BC, mean_BC = torch.var_mean(maps_BC1T.float()[:, :, 0], 2, correction=0)
-    return torch.cat([mean_BC, (variance_BC + VARIANCE_FLOOR).sqrt()], 1)
+    var_BC1, mean_BC1 = torch.var_mean(maps_BC1T.float(), 3, correction=0)
+    return torch.cat([mean_BC1, (var_BC1 + VARIANCE_FLOOR).sqrt()], 1).flatten(1)
+
+
+def _layer(channels: int, norm: Norm) -> nn.Module:
+    # Edges are repeated, not padded with zeros: batch normalisation then removes the mean of a band in every frame.
+    convolution = nn.Conv2d(channels, WIDTH, (1, 3), padding=(0, 1), padding_mode="replicate", bias=False)
+    return nn.Sequential(convolution, norm(WIDTH), nn.ReLU(inplace=True))

@@ -18,6 +18,7 @@ from asd.train import probe
 from asd.train.draws import Purpose, generator
 from asd.train.held import Held
 from asd.train.precision import autocast
+from asd.train.stretch import stretch
 from asd.train.supply import Views
 from asd.train.variants import kinds, vary
 
@@ -71,11 +72,14 @@ class Contrastive:
             draw = generator(seed, step, Purpose.VARIANTS, ranks.rank())
             views_VBFT, kinds_B = vary(views_VBFT, self._config.variants, draw)
             sections_B = sections_B * kinds(self._config.variants) + kinds_B
+        draw = generator(seed, step, Purpose.STRETCH, ranks.rank())
+        frames = round(self._config.views.stretch * views_VBFT.shape[3])
+        first_BFT, second_BFT = (stretch(x_BFT, frames, draw) for x_BFT in views_VBFT)
         rows_A, weight_A = self._anchors(files_B)
         order = generator(seed, step, Purpose.KEYS).permutation(len(files_B) * ranks.world_size())
         with autocast(self._config.optimiser, self._device):
-            keys_GD = moco.keys(views_VBFT[1], torch.from_numpy(order).to(self._device))
-            queries_AD = self._query(views_VBFT[0] if rows_A is None else views_VBFT[0][rows_A]).float()
+            keys_GD = moco.keys(second_BFT, torch.from_numpy(order).to(self._device))
+            queries_AD = self._query(first_BFT if rows_A is None else first_BFT[rows_A]).float()
         first = ranks.rank() * len(files_B)
         own_BD = keys_GD[first : first + len(files_B)]
         pick = slice(None) if rows_A is None else rows_A

@@ -16,6 +16,7 @@ from asd.train import probe
 from asd.train.draws import Purpose, generator
 from asd.train.held import Held
 from asd.train.precision import autocast
+from asd.train.stretch import stretch
 from asd.train.supply import Views
 from asd.train.variants import kinds, vary
 from asd.train.waves import Waves
@@ -84,8 +85,7 @@ class Finetune:
             draw = generator(seed, step, Purpose.VARIANTS, ranks.rank())
             varied_VBFT, kinds_B = vary(x_BFT[None], self._config.variants, draw)
             x_BFT, sets = varied_VBFT[0], [own_B * count + kinds_B for own_B in sets]
-        if settings.frames is not None:
-            x_BFT = self._stretches(x_BFT, step)
+        x_BFT = self._stretch(x_BFT, step)
         with autocast(self._config.optimiser, self._device):
             logits = self._run(x_BFT, *sets)
         losses = [functional.cross_entropy(own_BC, own_B) for own_BC, own_B in zip(logits, sets, strict=True)]
@@ -103,15 +103,13 @@ class Finetune:
         partners_B = batch.windows_B[partner_B.cpu().numpy()]
         return torch.from_numpy(self._waves.mixed(batch.windows_B, partners_B, share)).to(self._device)
 
-    def _stretches(self, x_BFT: Tensor, step: int) -> Tensor:
-        """Return of each clip one of its stretches, which begin every ``hop`` frames."""
+    def _stretch(self, x_BFT: Tensor, step: int) -> Tensor:
+        """Return of each clip one of the stretches that a network of few frames scores by, or a part of the whole."""
         settings = self._config.classifier
-        assert settings.frames is not None
-        count = 1 + (x_BFT.shape[2] - settings.frames) // settings.hop
         draw = generator(self._config.seed, step, Purpose.STRETCH, ranks.rank())
-        first_B = torch.from_numpy(draw.integers(0, count, len(x_BFT)) * settings.hop).to(self._device)
-        frames_BT = first_B[:, None] + torch.arange(settings.frames, device=self._device)
-        return x_BFT.gather(2, frames_BT[:, None, :].expand(-1, x_BFT.shape[1], -1))
+        if settings.frames is not None:
+            return stretch(x_BFT, settings.frames, draw, settings.hop)
+        return stretch(x_BFT, round(self._config.views.stretch * x_BFT.shape[2]), draw)
 
     @torch.no_grad()
     def probe(self) -> dict[str, float]:

@@ -110,6 +110,8 @@ def make_encoder(config: Config, frames: int, fresh: bool) -> tuple[Encoder, lis
         RunFolderError, DataError: no weights there, or damaged ones.
     """
     settings = config.encoder
+    if config.views.stretch < 1 and settings.name == "mobilefacenet":
+        raise UsageError("mobilefacenet takes whole windows only", "--set views.stretch=1")
     encoder = build_encoder(settings.name, config.features.n_mels, frames, width=settings.width, norm=settings.norm)
     remarks: list[Event] = []
     if settings.weights and fresh:
