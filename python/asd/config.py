@@ -128,6 +128,12 @@ class EncoderConfig(Frozen):
     norm: Literal["batch", "group"] = "batch"
     weights: str = ""
 
+    @model_validator(mode="after")
+    def _consistent(self) -> EncoderConfig:
+        if self.width != 1 and self.name != "mobilenetv2":
+            raise ValueError(f"width = {self.width:g}: only mobilenetv2 has a width, not {self.name}")
+        return self
+
 
 class ViewsConfig(Frozen):
     """How a clip is varied before a network sees it; see `asd.two_views`.
@@ -254,7 +260,8 @@ class Config(Frozen):
         device: ``"auto"`` is the first GPU where there is one.
         cache_gb: memory for log-mels, in units of 10^9 bytes.
         half: keep them as float16.
-        checkpoint_minutes: longest time between two checkpoints; one is written at the end of an epoch then.
+        checkpoint_minutes: a checkpoint is written at the end of an epoch when the last one is so old; 0: after every
+            epoch. In the middle of a long epoch one is written after ten times as long, and a minute at least.
     """
 
     method: Literal["baseline", "contrastive", "finetune", "pretrain"] = "baseline"
@@ -277,6 +284,20 @@ class Config(Frozen):
     optimiser: OptimiserConfig = OptimiserConfig()
     moco: MocoConfig = MocoConfig()
     classifier: ClassifierConfig = ClassifierConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        size, queue = self.optimiser.batch_size, self.moco.queue_size
+        if self.method in ("contrastive", "pretrain") and size and queue and queue % size:
+            raise ValueError(
+                f"moco.queue_size = {queue} is not a multiple of the batch size {size}; "
+                f"for example: --set moco.queue_size={max(1, queue // size) * size}"
+            )
+        if self.encoder.name == "mobilefacenet" and self.views.stretch < 1:
+            raise ValueError(
+                f"views.stretch = {self.views.stretch:g}: mobilefacenet takes whole windows only: --set views.stretch=1"
+            )
+        return self
 
     def to_toml(self) -> str:
         """Return the resolved settings; reading them back gives an equal object."""

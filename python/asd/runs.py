@@ -36,6 +36,9 @@ _DETECTOR_KEYS: Mapping[str, type | tuple[type, ...]] = {
 }
 """What every reader of ``detector.json`` relies on."""
 
+LOCK = ".lock"
+"""Of a run folder in which a training is at work."""
+
 SCORE_COLUMNS = ("path", "machine", "section", "domain", "label", "score", "threshold", "anomalous")
 
 
@@ -183,7 +186,8 @@ def new_run(path: Path, overwrite: bool) -> Iterator[Path]:
 def training_run(path: Path, *, overwrite: bool, resume: bool) -> Iterator[Path]:
     """Give the folder of a long training, which keeps its checkpoints under its own name from the start.
 
-    An interrupted training can be gone on with; only one process at a time may work in the folder.
+    An interrupted training can be gone on with; one that has no checkpoint yet is begun again without a word. Only one
+    process at a time may work in the folder.
 
     Args:
         overwrite: remove an older run of this name.
@@ -194,46 +198,65 @@ def training_run(path: Path, *, overwrite: bool, resume: bool) -> Iterator[Path]
         DataError: the folder cannot be written.
     """
     if resume:
-        if not (path / "config.toml").is_file():
-            raise RunFolderError(f"{path}: no training to go on with", f"Runs in {path.parent}: {_names(path.parent)}")
-        if (path / "DONE").is_file():
-            raise RunFolderError(
-                f"{path}: its training has ended, there is nothing to resume", "Train it anew with --overwrite."
-            )
-    elif path.exists() and (not path.is_dir() or any(path.iterdir())):
-        _make_way(path, overwrite)
+        require_unfinished(path)
+    else:
+        _require_room(path, overwrite)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = (path / ".lock").open("w")
+        lock = (path / LOCK).open("w")
     except OSError as error:
         hint = "Choose a folder that you may write to with --runs."
         raise DataError(f"{path}: cannot be written ({error.strerror})", hint) from error
     with lock:
         _lock(lock, path)
+        if not resume:
+            _make_way(path, overwrite)
         yield path
-        (path / ".lock").unlink(missing_ok=True)
         write_text(path / "DONE", "")
+        (path / LOCK).unlink(missing_ok=True)
+
+
+def require_unfinished(path: Path) -> None:
+    """Make sure that there is a training to go on with.
+
+    Raises:
+        RunFolderError: there is none, or it has ended.
+    """
+    if not (path / "config.toml").is_file():
+        raise RunFolderError(f"{path}: no training to go on with", f"Runs in {path.parent}: {_names(path.parent)}")
+    if (path / "DONE").is_file():
+        raise RunFolderError(
+            f"{path}: its training has ended, there is nothing to resume", "Train it anew with --overwrite."
+        )
+
+
+def _require_room(path: Path, overwrite: bool) -> None:
+    """Refuse a place that a training may not take, before anything is written there."""
+    if not path.exists():
+        return
+    is_run = (path / "config.toml").is_file()
+    if not is_run and not (path.is_dir() and {p.name for p in path.iterdir()} <= {LOCK, "train.log"}):
+        word = " and is no run folder, so --overwrite leaves it alone" if overwrite else ""
+        raise RunFolderError(f"{path}: is in the way{word}", "Choose another --name.")
+    if (path / "DONE").is_file() and not overwrite:
+        raise RunFolderError(f"{path}: is in the way", "Replace it with --overwrite, or choose another --name.")
 
 
 def _make_way(path: Path, overwrite: bool) -> None:
-    """Remove an older run, if that is wanted and it is one."""
-    is_run = (path / "config.toml").is_file()
-    begun = is_run and not (path / "DONE").is_file()
+    """Clear the folder of an older run, if that is wanted; the lock on it stays."""
     if not overwrite:
-        ways = "go on with it with --resume, replace it with --overwrite" if begun else "Replace it with --overwrite"
-        raise RunFolderError(
-            f"{path}: is in the way" + (" (its training did not end)" if begun else ""),
-            f"{ways[0].upper()}{ways[1:]}, or choose another --name.",
-        )
-    if not is_run and not (path.is_dir() and {p.name for p in path.iterdir()} <= {".lock", "train.log"}):
-        raise RunFolderError(
-            f"{path}: is in the way and is no run folder, so --overwrite leaves it alone", "Choose another --name."
-        )
-    if (path / ".lock").is_file():
-        with (path / ".lock").open("w") as lock:
-            _lock(lock, path)
+        if any((path / "checkpoint").glob("*")):
+            raise RunFolderError(
+                f"{path}: is in the way (its training did not end)",
+                "Go on with it with --resume, replace it with --overwrite, or choose another --name.",
+            )
+        return
     try:
-        shutil.rmtree(path)
+        for old in path.iterdir():
+            if old.is_dir() and not old.is_symlink():
+                shutil.rmtree(old)
+            elif old.name != LOCK:
+                old.unlink()
     except OSError as error:
         raise DataError(f"{path}: cannot be removed ({error.strerror})", "Choose another --name.") from error
 
@@ -242,10 +265,13 @@ def _lock(stream: IO[str], path: Path) -> None:
     """Make sure that no other process works in a run folder; the system lets go when this one ends, however it does."""
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+        ours = os.path.samestat(os.fstat(stream.fileno()), (path / LOCK).stat())
+    except OSError:
+        ours = False
+    if not ours:  # or the file was removed meanwhile, by a training that ended
         raise RunFolderError(
             f"{path}: another training is at work in it", "Wait for its end, or choose another --name."
-        ) from error
+        )
 
 
 def _take_name(staging: Path, path: Path, overwrite: bool) -> None:
@@ -312,6 +338,17 @@ def write_bytes(file: Path, content: bytes) -> None:
             beside.unlink()
         if not isinstance(error, OSError):
             raise  # interrupted
+        raise DataError(
+            f"{file}: cannot be written ({error.strerror})", "Free space or choose another folder."
+        ) from error
+
+
+def append_text(file: Path, text: str) -> None:
+    """Add text to the end of a file. Raises DataError, which names the file."""
+    try:
+        with file.open("a", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError as error:
         raise DataError(
             f"{file}: cannot be written ({error.strerror})", "Free space or choose another folder."
         ) from error

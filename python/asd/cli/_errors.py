@@ -15,7 +15,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from asd.errors import AsdError, DataError
+from asd.cli._output import is_first
+from asd.errors import AsdError, DataError, RunFolderError, Stopped, UsageError
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -63,10 +64,10 @@ def _guard() -> Iterator[None]:
     except UnicodeEncodeError as error:
         raise typer.Exit(_report(_from_text(error))) from error
     except KeyboardInterrupt:
-        _say("asd: interrupted")
+        _tell("asd: interrupted")
         raise typer.Exit(INTERRUPTED) from None
     except Terminated:
-        _say("asd: terminated")
+        _tell("asd: terminated")
         raise typer.Exit(TERMINATED) from None
     finally:
         if previous is not None:
@@ -95,10 +96,17 @@ def _from_text(error: UnicodeEncodeError) -> DataError:
 def _report(error: AsdError) -> int:
     if os.environ.get("ASD_DEBUG"):
         traceback.print_exc()
-    _say(f"asd: {error.message}")
-    if error.hint:
-        _say(f"  {error.hint}")
+    # What is wrong with settings or run folder is the same for all processes of a training: the first one says it.
+    if is_first() or not isinstance(error, UsageError | RunFolderError | Stopped):
+        _say(f"asd: {error.message}")
+        if error.hint:
+            _say(f"  {error.hint}")
     return error.exit_code
+
+
+def _tell(line: str) -> None:
+    if is_first():
+        _say(line)
 
 
 def _say(line: str) -> None:

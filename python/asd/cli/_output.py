@@ -19,10 +19,16 @@ from asd.events import Caution, Event, Note, Progress
 
 T = TypeVar("T")
 
-console = Console(stderr=True, highlight=False, emoji=False)
+
+def is_first() -> bool:
+    """Return whether this process speaks and writes: alone, or the first of ``torchrun``'s."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+console = Console(stderr=True, highlight=False, emoji=False, quiet=not is_first())
 """Progress, notes, hints."""
 
-out = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 120)
+out = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 120, quiet=not is_first())
 """Results. Into a file or a pipe they are as wide as tables need."""
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from asd.cli._output import drive, out, say
-from asd.errors import UsageError
+from asd.cli._errors import Terminated
+from asd.cli._output import drive, is_first, out, say, shell
+from asd.errors import Stopped, UsageError
 from asd.events import Event
 
 if TYPE_CHECKING:
@@ -38,6 +39,12 @@ class Device(StrEnum):
     cpu = "cpu"
     cuda = "cuda"
 
+
+PATHS = ("data.root", "data.normal", "encoder.weights")
+"""Settings that are paths: a run keeps them absolute."""
+
+FLAGS = {"encoder.name": "--encoder", "encoder.weights": "--from", "data.ids": "--id", "data.root": "--data"}
+"""Flags that are not called like their settings."""
 
 INSTALL = "pip install 'machine-asd[train]'"
 
@@ -67,42 +74,46 @@ def settings_of(
     base = read_preset(str(name))
     if preset and given.get("method") not in (None, base["method"]):
         raise UsageError(
-            f"--preset {preset} is {base['method']}, --method says {given['method']}", "Leave one of them out."
+            f"--preset {preset} is for the method {base['method']}, not {given['method']}", "Leave one of them out."
         )
     return load_config(file, assignments, flags, base)
 
 
-def stored_settings(folder: Path, assignments: Sequence[str], flags: Mapping[str, Any]) -> Config:
+def stored_settings(
+    folder: Path, preset: str | None, file: Path | None, assignments: Sequence[str], flags: Mapping[str, Any]
+) -> Config:
     """Return the settings of the run to be gone on with; whatever is given beside must agree with them.
 
     Raises:
         UsageError: a flag says something else; names it.
-        RunFolderError: there is no such run.
+        RunFolderError: there is no such run, or it has ended.
     """
     from asd.config import load_config
-    from asd.errors import RunFolderError
+    from asd.runs import require_unfinished
 
-    file = folder / "config.toml"
-    if not file.is_file():
-        raise RunFolderError(f"{folder}: no training to go on with", "Start it without --resume.")
-    stored = load_config(file)
-    given = load_config(file, assignments, flags)
-    if given != stored:
-        key = _difference(stored.model_dump(), given.model_dump())
+    require_unfinished(folder)
+    stored = load_config(folder / "config.toml")
+    base = stored.model_dump(mode="json", exclude_none=True)
+    given = load_config(file, assignments, {**flags, "preset": preset}, base)
+    for key, before, now in _differences(stored.model_dump(), given.model_dump()):
+        if key in PATHS and Path(before).resolve() == Path(now).resolve():
+            continue
+        name = key if flags.get(key) is None else FLAGS.get(key, f"--{key.rpartition('.')[2].replace('_', '-')}")
         raise UsageError(
-            f"{folder}: --resume goes on with the run's own settings, and {key} is given otherwise",
+            f"{folder}: --resume goes on with the run's own settings, and {name} is given otherwise: {now!r}, "
+            f"in the run {before!r}",
             "Leave it out, or start a new run with another --name.",
         )
     return stored
 
 
-def _difference(stored: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+def _differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the dotted keys whose values differ, with both."""
     for key, value in stored.items():
-        if isinstance(value, dict) and value != given[key]:
-            return f"{key}.{_difference(value, given[key])}"
-        if value != given[key]:
-            return f"{key} ({value!r} in the run, {given[key]!r} now)"
-    return ""
+        if isinstance(value, dict):
+            yield from ((f"{key}.{inner}", *values) for inner, *values in _differences(value, given[key]))
+        elif value != given[key]:
+            yield key, value, given[key]
 
 
 def need_torch() -> None:
@@ -120,14 +131,16 @@ def need_torch() -> None:
         ) from None
 
 
-def encoder_flags(weights: Path | None, encoder: str | None) -> dict[str, Any]:
+def encoder_flags(weights: Path | None, encoder: str | None, resume: bool) -> dict[str, Any]:
     """Return the settings that follow from ``--from``: its encoder, where none is named.
+
+    A training that goes on needs the weights no more.
 
     Raises:
         DataError, RunFolderError: no weights there.
     """
-    if weights is None:
-        return {"encoder.name": encoder}
+    if weights is None or resume:
+        return {"encoder.name": encoder, "encoder.weights": str(weights.resolve()) if weights else None}
     need_torch()
     from asd.train.weights import about_encoder
 
@@ -160,14 +173,16 @@ def show_network(settings: Config) -> None:
 
 @contextmanager
 def listening() -> Iterator[Callable[[], int | None]]:
-    """Yield a function that tells which signal asked for an end; the second one ends at once."""
+    """Yield a function that tells which signal asked for an end; a second one ends the process at once.
+
+    A signal that nobody acted on counts when the block ends.
+    """
     heard: list[int] = []
 
     def listen(number: int, _frame: FrameType | None) -> None:
-        if heard:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
         heard.append(number)
+        for kind in previous:
+            signal.signal(kind, signal.SIG_DFL)
 
     previous: dict[signal.Signals, Any] = {}
     with suppress(ValueError):  # a thread other than the main one may not set handlers
@@ -178,6 +193,8 @@ def listening() -> Iterator[Callable[[], int | None]]:
     finally:
         for kind, handler in previous.items():
             signal.signal(kind, handler)
+    if heard:
+        signal.raise_signal(heard[0])
 
 
 def train_in(
@@ -198,25 +215,45 @@ def train_in(
     Returns:
         What `work` returns; None in all processes but the first.
     """
-    from asd.runs import training_run, write_text
+    from asd.runs import append_text, training_run, write_text
     from asd.train.fit import Place
     from asd.train.ranks import local_device, together, wait_for_all
 
     own = training_run(folder, overwrite=overwrite, resume=resume) if is_first() else nullcontext(folder)
-    with listening() as stop, together(local_device(settings.device)), own:
+    with _resumable(folder, settings), together(local_device(settings.device)), own:
         if is_first() and not resume:
             write_text(folder / "config.toml", settings.to_toml())
         wait_for_all()
-        place = Place(folder, resume, stop)
+        place = Place(folder, resume, listening)
         if not is_first():
             for _ in work(place):
                 pass
             return None
-        with (folder / "train.log").open("a", encoding="utf-8", buffering=1) as log:
-            say(said)
-            return drive(work(place), lambda line: print(line, file=log))
+        say(said)
+        return drive(work(place), lambda line: append_text(folder / "train.log", f"{line}\n"))
 
 
-def is_first() -> bool:
-    """Return whether this process writes: alone, or the first of ``torchrun``'s."""
-    return os.environ.get("RANK", "0") == "0"
+@contextmanager
+def _resumable(folder: Path, settings: Config) -> Iterator[None]:
+    """Say how to go on when a signal ends the block."""
+    try:
+        yield
+    except Stopped as error:
+        raise _stopped(error.signal, error.message, folder, settings) from None
+    except KeyboardInterrupt:
+        raise _stopped(signal.SIGINT, f"{folder}: interrupted", folder, settings) from None
+    except Terminated:
+        raise _stopped(signal.SIGTERM, f"{folder}: terminated", folder, settings) from None
+
+
+def _stopped(number: int, message: str, folder: Path, settings: Config) -> Stopped:
+    if not (folder / "config.toml").is_file():  # nothing was begun
+        return Stopped(number, message, "")
+    command = "pretrain" if settings.method == "pretrain" else "train"
+    words = "asd", command, "--runs", folder.parent, "--name", folder.name, "--resume"
+    world = os.environ.get("WORLD_SIZE")
+    if world is None:
+        return Stopped(number, message, f"Go on with: {shell(*words)}")
+    if world != os.environ.get("LOCAL_WORLD_SIZE"):  # on several machines
+        return Stopped(number, message)
+    return Stopped(number, message, "Go on with: " + shell("torchrun", "--nproc-per-node", world, "-m", *words))

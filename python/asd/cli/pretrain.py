@@ -50,7 +50,7 @@ def pretrain(
     """
     need_torch()
     flags: dict[str, Any] = {
-        **({} if resume else encoder_flags(weights, encoder and encoder.value)),
+        **encoder_flags(weights, encoder and encoder.value, resume),
         "method": "pretrain",
         "optimiser.epochs": epochs,
         "optimiser.batch_size": batch_size,
@@ -64,7 +64,7 @@ def pretrain(
     }
     folder = runs / name
     if resume:
-        settings = stored_settings(folder, assign or [], {"encoder.name": encoder and encoder.value, **flags})
+        settings = stored_settings(folder, preset, config, assign or [], flags)
     else:
         settings = _located(settings_of(preset, config, assign or [], flags, lambda _: "pretrain"), data)
     if dry_run:

@@ -100,12 +100,14 @@ def train(
     [bold]asd train --machine fan --id 00[/bold]          one machine of a data root
     [bold]asd train --normal recordings/pump7[/bold]      own recordings
     """
+    from asd.train.assemble import require_scorer
+
     if machine and normal:
         raise UsageError(
             "--machine and --normal exclude each other", "--normal takes the machine's name from its folder."
         )
     flags = {
-        **({} if resume else encoder_flags(weights, encoder and encoder.value)),
+        **encoder_flags(weights, encoder and encoder.value, resume),
         "method": method and method.value,
         "scorer": scorer,
         "optimiser.epochs": epochs,
@@ -130,16 +132,19 @@ def train(
     }
     if resume:
         folder = runs / (name or _default_name(machine, _ids(id) or [], normal))
-        asked = {"encoder.name": encoder and encoder.value, **flags, "data.root": str(data.resolve()) if data else None}
+        # A run of own recordings has the machine's name of their folder.
+        asked = {**flags, "data.root": data and str(data), "data.machine": machine or None, "data.normal": None}
         if normal:
-            asked |= {"data.normal": str(normal.resolve()), "data.machine": None}
-        settings = stored_settings(folder, assign or [], asked)
-        catalog, settings = _open(settings)
+            asked["data.normal"] = str(normal)
+        catalog, settings = _open(stored_settings(folder, preset, config, assign or [], asked))
     else:
         catalog, settings = _settled(preset, config, assign or [], flags)
         folder = runs / (name or _default_name(settings.data.machine, settings.data.ids, settings.data.normal))
+    if settings.method == "pretrain":
+        raise UsageError("the method pretrain makes no detector", "asd pretrain makes weights for --from.")
     tell_all(catalog.notes)
     clips, sections = _choose(catalog, settings)
+    require_scorer(settings, len({clip.section for clip in clips}))
     if settings.method != "baseline":
         need_torch()
     if dry_run:

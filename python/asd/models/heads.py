@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from asd.models import ranks
+
 KINDS = ("softmax", "arcface", "subcentre-arcface", "adacos")
 
 SINE_FLOOR = 1e-3
@@ -126,7 +128,7 @@ class AdaCos(Head):
 
     The scale starts at √2·ln(C−1), with C = 2 as with three classes. Each batch with labels in training mode sets it to
     ln(B) / cos(min(π/4, θ)): B the mean over clips of the sum of exp(s·cos) over other classes, θ the median angle to
-    the own class (the lower of two middle ones).
+    the own class (the lower of two middle ones). Where several processes train together, the batch is that of all.
     """
 
     scale: Tensor
@@ -147,10 +149,11 @@ class AdaCos(Head):
 
     @torch.no_grad()
     def _update(self, cosines_BC: Tensor, labels_B: Tensor) -> None:
-        angle = cosines_BC.gather(1, labels_B[:, None]).clamp(-1, 1).acos().median()
+        angles_B = ranks.gather(cosines_BC.gather(1, labels_B[:, None])[:, 0].clamp(-1, 1).acos())
         others_BC = cosines_BC.scatter(1, labels_B[:, None], -math.inf)
-        log_b = (self.scale * others_BC).flatten().logsumexp(0) - math.log(len(labels_B))
-        self.scale.copy_((log_b / angle.clamp_max(math.pi / 4).cos()).clamp(*SCALE_RANGE))
+        logs_B = ranks.gather((self.scale * others_BC).logsumexp(1))
+        log_b = logs_B.logsumexp(0) - math.log(len(logs_B))
+        self.scale.copy_((log_b / angles_B.median().clamp_max(math.pi / 4).cos()).clamp(*SCALE_RANGE))
 
 
 def _centres(count: int, size: int) -> nn.Parameter:

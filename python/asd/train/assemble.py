@@ -17,8 +17,8 @@ from asd.detect.baseline import ALONE, SIBLINGS, BaselineScorer, Floats, Normals
 from asd.detect.blas import one_blas_thread
 from asd.detect.detector import Detector
 from asd.detect.fusion import Fused, fuse, scale_of
-from asd.detect.network import Network, NetworkFacts
-from asd.detect.scorers import Fusible, Scorer, ScorerName, choose_scorer, parse_scorer
+from asd.detect.network import SUMMARY, Network, NetworkFacts
+from asd.detect.scorers import CLASSIFIER, KINDS, Fusible, Scorer, ScorerName, choose_scorer, parse_scorer
 from asd.detect.threshold import FEW_NORMALS, FEWEST_NORMALS, Calibration
 from asd.errors import DataError, UsageError
 from asd.events import Caution, Event, Note, Progress
@@ -52,6 +52,9 @@ def baseline_detector(table: Table, config: Config, sections: Sequence[str]) -> 
         DataError: the normals of a section do not vary.
     """
     fitted = yield from _fit_baselines(table, config, sections)
+    if config.scorer != "auto":
+        decides = {config.scorer: fitted.scorers[config.scorer]}
+        fitted = Fitted(decides | dict(fitted.scorers), fitted.scores)
     return (yield from _trained(table, config, sections, fitted, None, {}))
 
 
@@ -234,6 +237,33 @@ def _trained(
         network=network,
     )
     return Trained(detector, table, {section: fitted.scores[primary, section] for section in sections})
+
+
+def require_scorer(config: Config, sections: int) -> None:
+    """Refuse a scorer that the method cannot make, before a network is trained for it.
+
+    Args:
+        sections: how many there are of the machine type.
+
+    Raises:
+        UsageError: no such scorer, or one that needs what this training does not make.
+    """
+    if config.method == "baseline" and config.scorer == "auto":
+        return
+    name = choose_scorer(config.scorer, sections)
+    if config.method == "baseline" and not name.is_baseline:
+        raise UsageError(
+            f"scorer {name.text!r} looks at a network, and the method baseline has none",
+            "Leave it out, or take --method contrastive or finetune.",
+        )
+    if name.text == SIBLINGS and sections == 1:
+        raise UsageError(f"scorer {SIBLINGS!r}: the machine has one section only", f"Choose {ALONE}.")
+    if name.kind == CLASSIFIER and config.method == "contrastive":
+        raise UsageError(
+            f"scorer {name.text!r}: contrastive training makes no classifier", "Choose knn, or take --method finetune."
+        )
+    if name.kind in KINDS and KINDS[name.kind].of == SUMMARY and config.encoder.name != "small":
+        raise UsageError(f"scorer {name.text!r}: {config.encoder.name} has no summary", "Choose another, such as knn.")
 
 
 def require_normals(table: Table, config: Config, sections: Sequence[str]) -> Generator[Event, None, None]:

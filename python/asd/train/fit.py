@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+import hashlib
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from asd.train.loop import Plan, Task, train
 from asd.train.ranks import local_device
 from asd.train.supply import Supply
 from asd.train.weights import load_encoder
+from asd.words import count
 
 BATCH_SIZE = 64
 QUEUE, LONG_QUEUE, LARGE_SET = 4_096, 65_536, 100_000
@@ -34,12 +37,13 @@ class Place:
     Attributes:
         folder: the run folder.
         resume: go on from its last checkpoint.
-        stop: returns the signal that asks for an end, or None.
+        listen: a context in which signals end nothing; it gives a function that returns the one that asks for an end,
+            or None.
     """
 
     folder: Path
     resume: bool
-    stop: Callable[[], int | None]
+    listen: Callable[[], AbstractContextManager[Callable[[], int | None]]]
 
     @property
     def checkpoint(self) -> state.Checkpoint | None:
@@ -58,16 +62,22 @@ def resolve(config: Config, windows: int, contrastive: bool) -> Config:
         UsageError: a batch that is larger than the set, or that several processes cannot share evenly; a queue that is
             no multiple of the batch.
     """
-    world = ranks.world_size()
-    size = config.optimiser.batch_size or max(2, min(BATCH_SIZE, windows) // world * world)
+    world, fewest = ranks.world_size(), max(2, ranks.world_size())
+    if windows < fewest:
+        raise UsageError(
+            f"{count(windows, 'window')} to train a network on: {fewest} at least are needed",
+            "Give more recordings: hundreds, for a network that is to learn something.",
+        )
+    size = config.optimiser.batch_size or _batch_size(windows, config.moco.queue_size if contrastive else None)
     if size > windows:
         raise UsageError(
             f"batch size {size}: larger than the training set, which has {windows} windows",
-            f"--batch-size {max(2, windows // 2)}, or more recordings.",
+            f"--batch-size {max(fewest, windows // 2 // world * world)}, or more recordings.",
         )
     if size % world:
         raise UsageError(
-            f"batch size {size}: {world} processes cannot share it evenly", f"--batch-size {size // world * world}"
+            f"batch size {size}: {world} processes cannot share it evenly",
+            f"--batch-size {max(fewest, size // world * world)}",
         )
     most = LONG_QUEUE if windows >= LARGE_SET else QUEUE
     queue = config.moco.queue_size or max(1, most // size) * size
@@ -83,6 +93,14 @@ def resolve(config: Config, windows: int, contrastive: bool) -> Config:
             "moco": config.moco.model_copy(update={"queue_size": queue}),
         }
     )
+
+
+def _batch_size(windows: int, queue: int | None) -> int:
+    """Return the largest batch up to `BATCH_SIZE` that the processes can share, and that goes into the queue evenly."""
+    world = ranks.world_size()
+    most = max(world, min(BATCH_SIZE, windows) // world * world)
+    sizes = [size for size in range(most, 1, -world) if queue is None or queue % size == 0]
+    return sizes[0] if sizes else max(2, most)
 
 
 def prepare(config: Config) -> torch.device:
@@ -110,8 +128,6 @@ def make_encoder(config: Config, frames: int, fresh: bool) -> tuple[Encoder, lis
         RunFolderError, DataError: no weights there, or damaged ones.
     """
     settings = config.encoder
-    if config.views.stretch < 1 and settings.name == "mobilefacenet":
-        raise UsageError("mobilefacenet takes whole windows only", "--set views.stretch=1")
     encoder = build_encoder(settings.name, config.features.n_mels, frames, width=settings.width, norm=settings.norm)
     remarks: list[Event] = []
     if settings.weights and fresh:
@@ -161,6 +177,7 @@ def run(
     *,
     windows_an_epoch: int,
     feed: Mapping[str, Any],
+    held: Sequence[str] = (),
 ) -> Generator[Event, None, None]:
     """Train a task on a corpus to the end of its epochs.
 
@@ -168,12 +185,14 @@ def run(
         config: resolved; it is written to the run folder.
         windows_an_epoch: rows of batches that make an epoch.
         feed: classes and shares of `asd.Feed`.
+        held: names of recordings that are not trained on, yet belong to the run.
     """
     survey, size = corpus.survey, config.optimiser.batch_size
     assert survey is not None and size is not None
     device = next(task.module.parameters()).device
     facts = {
         "subject": survey.subject,
+        "held": digest_of(held),
         "config": config.to_toml(),
         "world_size": ranks.world_size(),
         "threads": config.threads,
@@ -182,19 +201,24 @@ def run(
     if ranks.rank() == 0:
         write_text(place.folder / "config.toml", config.to_toml())
     steps_an_epoch = max(1, round(windows_an_epoch / size))
-    plan = Plan(
-        steps=config.optimiser.epochs * steps_an_epoch,
-        steps_an_epoch=steps_an_epoch,
-        folder=place.folder,
-        facts=facts,
-        names=[str(path) for path in corpus.paths],
-        checkpoint_seconds=60 * config.checkpoint_minutes,
-        stop=place.stop,
-    )
     position = 0 if resumed is None else resumed.step * size
     settings = {**views_settings(config), **feed, "position": position}
-    with Supply(corpus, size // ranks.world_size(), device, settings) as supply:
+    with Supply(corpus, size // ranks.world_size(), device, settings) as supply, place.listen() as stop:
+        plan = Plan(
+            steps=config.optimiser.epochs * steps_an_epoch,
+            steps_an_epoch=steps_an_epoch,
+            folder=place.folder,
+            facts=facts,
+            names=corpus.paths,
+            checkpoint_seconds=60 * config.checkpoint_minutes,
+            stop=stop,
+        )
         yield from train(task, iter(supply), plan, config.optimiser, resumed)
+
+
+def digest_of(names: Sequence[str]) -> str:
+    """Return the SHA-256 of names, one a line, as hexadecimal digits."""
+    return hashlib.sha256("\n".join(names).encode(errors="surrogateescape")).hexdigest()
 
 
 def _must_agree(folder: Path, facts: Mapping[str, Any], resumed: state.Checkpoint | None) -> None:
@@ -203,6 +227,7 @@ def _must_agree(folder: Path, facts: Mapping[str, Any], resumed: state.Checkpoin
         return
     words = {
         "subject": "its recordings are others than before",
+        "held": "its recordings are others than before",
         "world_size": f"it was trained by {resumed.facts.get('world_size')} processes",
         "config": "its settings are others than before",
     }

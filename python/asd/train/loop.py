@@ -15,15 +15,19 @@ import torch
 from torch import Tensor, nn
 
 from asd.config import OptimiserConfig
-from asd.errors import DataError, Stopped, UsageError
+from asd.errors import DataError, RunFolderError, Stopped, UsageError
 from asd.events import Caution, Event, Note, Progress
 from asd.models import ranks
 from asd.runs import write_text
 from asd.train import state
+from asd.train.ranks import require_agreement
 from asd.train.supply import Views
 
 LISTEN_EVERY = 16
 """Steps after which processes on GPUs ask each other whether one was told to stop."""
+
+MID_EPOCH, MID_EPOCH_SECONDS = 10, 60.0
+"""Within an epoch a checkpoint is written after so many times `Plan.checkpoint_seconds`, and so many at least."""
 
 
 class Task(Protocol):
@@ -53,7 +57,7 @@ class Plan:
         folder: the run folder, which gets ``checkpoint/`` and ``metrics.jsonl``.
         facts: what a checkpoint carries beside tensors; a resumed training must agree with them.
         names: of the recordings, by file number, to say which a bad batch held.
-        checkpoint_seconds: longest time between two checkpoints.
+        checkpoint_seconds: age of the last checkpoint at which the end of an epoch brings the next.
         stop: returns the signal that asks for an end, or None.
     """
 
@@ -61,9 +65,15 @@ class Plan:
     steps_an_epoch: int
     folder: Path
     facts: dict[str, Any]
-    names: Sequence[str]
+    names: Sequence[object]
     checkpoint_seconds: float
     stop: Callable[[], int | None]
+
+    def is_due(self, step: int, seconds: float) -> bool:
+        """Return whether a checkpoint is to be written after a step, `seconds` after the last one."""
+        if step % self.steps_an_epoch == 0:
+            return seconds >= self.checkpoint_seconds or step == self.steps
+        return seconds >= max(MID_EPOCH * self.checkpoint_seconds, MID_EPOCH_SECONDS)
 
     @property
     def checkpoints(self) -> Path:
@@ -106,18 +116,20 @@ def train(
     Raises:
         Stopped: a signal asked for it; a checkpoint was saved.
         DataError: the loss is not finite; the batch's recordings are saved in ``non-finite.json``.
+        RunFolderError: a checkpoint of another network.
+        RankError: the processes of the training no longer have the same weights.
         UsageError: out of memory.
     """
     device, size = next(task.module.parameters()).device, settings.batch_size
     assert size is not None
     optimiser = build_optimiser(settings, task.module, device)
     tally, step = Tally(), 0
+    if resumed is not None:
+        step = _restore(task, optimiser, tally, resumed, plan.checkpoints)
+    if ranks.rank() == 0:
+        state.cut_metrics(plan.metrics, -1 if resumed is None else step)
     if resumed is None:
         _write_probe(plan, task, 0, {})
-    else:
-        step = _restore(task, optimiser, tally, resumed)
-        if ranks.rank() == 0:
-            state.cut_metrics(plan.metrics, step)
     watch = Watch(plan)
     saved, begun = time.monotonic(), time.monotonic()
     first = step
@@ -134,20 +146,19 @@ def train(
         yield Progress("training", step, plan.steps)
         if step % plan.steps_an_epoch == 0 or step == plan.steps:
             watch.settle()
+            require_agreement(task.module)
             row = {"learning_rate": rate, **tally.means()}
             seconds = time.monotonic() - begun
             row |= {"seconds": seconds, "clips_per_second": (step - first) * size / seconds}
             begun, first = time.monotonic(), step
             yield from _say(_write_probe(plan, task, step, row), task)
         signal = _heard(plan, step, device)
-        due = time.monotonic() - saved >= plan.checkpoint_seconds and step % plan.steps_an_epoch == 0
-        long_ago = time.monotonic() - saved >= 10 * max(plan.checkpoint_seconds, 1.0)
-        if due or long_ago or signal is not None or step == plan.steps:
+        if plan.is_due(step, time.monotonic() - saved) or signal is not None:
             watch.settle()
             if ranks.rank() == 0:
                 state.save(plan.checkpoints, _snapshot(task, optimiser, tally, step, plan.facts))
             saved = time.monotonic()
-        if signal is not None and step < plan.steps:
+        if signal is not None:
             raise Stopped(signal, f"{plan.folder}: stopped after step {step} of {plan.steps}; it is saved")
 
 
@@ -207,7 +218,7 @@ class Watch:
         if math.isfinite(value := loss.item()):
             return
         file = self._plan.folder / "non-finite.json"
-        held = [self._plan.names[number] for number in files_B.tolist()]
+        held = [str(self._plan.names[number]) for number in files_B.tolist()]
         write_text(file, json.dumps({"step": step, "loss": str(value), "recordings": held}, indent=1) + "\n")
         raise DataError(
             f"the loss of step {step} is {value}: the recordings of its batch are in {file}",
@@ -267,11 +278,20 @@ def _snapshot(
     return state.Checkpoint(step, tensors, {**facts, "tallied": tally.steps})
 
 
-def _restore(task: Task, optimiser: torch.optim.Optimizer, tally: Tally, resumed: state.Checkpoint) -> int:
-    task.module.load_state_dict(resumed.part("module"))
-    state.load_optimiser_state(optimiser, task.module, resumed.part("optimiser"))
+def _restore(
+    task: Task, optimiser: torch.optim.Optimizer, tally: Tally, resumed: state.Checkpoint, folder: Path
+) -> int:
     device = next(task.module.parameters()).device
-    tally.sums = {name: value.to(device) for name, value in resumed.part("tally").items()}
-    tally.steps = resumed.facts["tallied"]
-    torch.set_rng_state(resumed.tensors["rng"])
+    try:
+        task.module.load_state_dict(resumed.part("module"))
+        state.load_optimiser_state(optimiser, task.module, resumed.part("optimiser"))
+        tally.sums = {name: value.to(device) for name, value in resumed.part("tally").items()}
+        tally.steps = int(resumed.facts["tallied"])
+        torch.set_rng_state(resumed.tensors["rng"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise RunFolderError(
+            f"{folder}: the checkpoint of step {resumed.step} is not of this network ({reason})",
+            "Train the run again with --overwrite.",
+        ) from error
     return resumed.step

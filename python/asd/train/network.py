@@ -12,6 +12,7 @@ from torch import nn
 from asd.config import Config
 from asd.corpus import Corpus
 from asd.data.catalog import Clip
+from asd.detect.scorers import CLASSIFIER, choose_scorer
 from asd.errors import UsageError
 from asd.events import Event, Note
 from asd.models.encoders import Encoder
@@ -69,6 +70,11 @@ class Material:
         assert self.corpus.survey is not None
         return len(self.corpus.survey.files_N)
 
+    @property
+    def names_held(self) -> list[str]:
+        """Return the names of the normals that are held out."""
+        return sorted(clip.name for clip in self.held)
+
     def windows_of(self, chosen: set[int]) -> int:
         """Return the number of windows of some files."""
         assert self.corpus.survey is not None
@@ -95,6 +101,11 @@ def train_network(
     resumed = place.checkpoint
     material = yield from _gather(clips, config)
     contrastive = config.method == "contrastive" or _one_class(material, config)
+    if contrastive and choose_scorer(config.scorer, len(sections)).kind == CLASSIFIER:
+        raise UsageError(
+            f"scorer {config.scorer!r}: all normals are of one class, so there is nothing to classify",
+            "Choose another scorer, such as knn.",
+        )
     config = fit.resolve(config, material.windows, contrastive)
     survey = material.corpus.survey
     assert survey is not None
@@ -173,7 +184,9 @@ def _contrast(
     if anchored:
         # An epoch is each window of the anchor's section once; they are half of every batch.
         epoch = 2 * material.windows_of({file for file, section in enumerate(own) if section == sections[0]})
-    yield from fit.run(task, material.corpus, config, place, resumed, windows_an_epoch=epoch, feed=feed)
+    yield from fit.run(
+        task, material.corpus, config, place, resumed, windows_an_epoch=epoch, feed=feed, held=material.names_held
+    )
     return _fitted(encoder, None, (), material, config)
 
 
@@ -202,7 +215,9 @@ def _classify(
     epoch = material.windows
     if settings.frames is not None:
         epoch *= 1 + (survey.frames - settings.frames) // settings.hop
-    yield from fit.run(task, material.corpus, config, place, resumed, windows_an_epoch=epoch, feed={})
+    yield from fit.run(
+        task, material.corpus, config, place, resumed, windows_an_epoch=epoch, feed={}, held=material.names_held
+    )
     return _fitted(encoder, head, classes, material, config)
 
 

@@ -8,16 +8,17 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
-from torch import distributed
+from torch import distributed, nn
 
 from asd.errors import AsdError, UsageError
+from asd.models import ranks
 
 PATIENCE = timedelta(minutes=10)
 """How long a process waits for the others."""
 
 
 class RankError(AsdError):
-    """Another process of the training is gone."""
+    """Another process of the training is gone, or has come to something else."""
 
     exit_code = 3
 
@@ -48,6 +49,33 @@ def together(device: torch.device) -> Iterator[None]:
         ) from error
     finally:
         distributed.destroy_process_group()
+
+
+def require_agreement(module: nn.Module) -> None:
+    """Make sure that every process has the same weights and buffers as the first, to the last bit.
+
+    Running statistics of batch normalisation are left out: each process has its own, and the first one's count.
+
+    Raises:
+        RankError: in all processes; names the first tensor that differs, and a process.
+    """
+    if ranks.world_size() == 1:
+        return
+    own = {
+        id(value) for m in module.modules() if isinstance(m, nn.modules.batchnorm._NormBase) for value in m.buffers()
+    }
+    for name, value in [*module.named_parameters(), *module.named_buffers()]:
+        if id(value) in own:
+            continue
+        first = value.detach().clone()
+        distributed.broadcast(first, 0)
+        same_R = ranks.gather(torch.equal(first, value) * torch.ones(1, device=value.device))
+        if not bool(same_R.all()):
+            raise RankError(
+                f"the processes of this training no longer agree: {name} of rank {int(same_R.argmin())} is another",
+                "Go on from the last checkpoint with the same command and --resume; look at that machine if it happens "
+                "again.",
+            )
 
 
 def wait_for_all() -> None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from asd.errors import RunFolderError
-from asd.runs import read_jsonl, write_bytes, write_text
+from asd.runs import append_text, read_jsonl, write_bytes, write_text
 
 FORMAT = 1
 KEPT = 2
@@ -91,7 +91,7 @@ def read(file: Path) -> Checkpoint:
         return Checkpoint(int(header.pop("step")), tensors, header)
     except KeyError as error:
         raise RunFolderError(f"{file}: no checkpoint of asd", _another(file)) from error
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, SafetensorError) as error:
         raise RunFolderError(f"{file}: a damaged checkpoint ({error})", _another(file)) from error
 
 
@@ -126,8 +126,7 @@ def load_optimiser_state(optimiser: torch.optim.Optimizer, module: nn.Module, te
 
 def append_metrics(file: Path, row: Mapping[str, Any]) -> None:
     """Add a line to ``metrics.jsonl``."""
-    with file.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+    append_text(file, json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def cut_metrics(file: Path, step: int) -> None:
