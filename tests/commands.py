@@ -98,8 +98,8 @@ def _run(words: list[str], hook: Hook | None, folder: Path, environment: dict[st
     for number, name in ((1, "out"), (2, "err")):
         file = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, number)
-    sys.stdout = open(1, "w", closefd=False, buffering=1)  # noqa: SIM115, PTH123
-    sys.stderr = open(2, "w", closefd=False, buffering=1)  # noqa: SIM115, PTH123
+    sys.stdout = open(1, "w", closefd=False, buffering=1)  # noqa: SIM115
+    sys.stderr = open(2, "w", closefd=False, buffering=1)  # noqa: SIM115
     sys.argv = ["asd", *words]
     import asd.cli._output
     from asd.__main__ import main

@@ -19,7 +19,7 @@ README = SOURCE.parents[1] / "README.md"
 COMMAND = re.compile(r"(?:^|[\s`(:])asd ([a-z]+)(?: ([a-z]+))?")
 FLAG = re.compile(r"(?<![\w-])(?<!var\()--[a-z][a-z-]*+(?!:)")  # `var(--ink)` and `--ink:` are style sheets
 
-NOT_OURS = {"--upgrade", "--group", "--editable"}
+NOT_OURS = {"--upgrade", "--group", "--editable", "--nproc-per-node"}
 
 
 def options() -> dict[str, set[str]]:

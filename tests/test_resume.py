@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from commands import SMALL, Command, Ended, log_mels, recordings, run
 
 EPOCHS = 8
@@ -73,7 +74,7 @@ def die() -> None:
 
 
 def die_while_writing(_: Path, suffix: str, nth: int, share: float) -> None:
-    """Die in the nth write of a file whose name ends so, when a share of its bytes is on the disk, before the rename."""
+    """Die in the nth write of a file whose name ends so, when a share of its bytes is on the disk."""
     fsync, seen = os.fsync, []
 
     def deadly(descriptor: int) -> None:
@@ -120,6 +121,15 @@ def die_after_step(_: Path, nth: int) -> None:
         task.after_step = lambda self, after=after: (after(self), deadly())  # type: ignore[method-assign,assignment]
 
 
+def slowly(_: Path) -> None:
+    """Take a while for each step, so that a signal finds the training at work."""
+    from asd.train import contrastive, finetune
+
+    for task in (contrastive.Contrastive, finetune.Finetune):
+        after = task.after_step
+        task.after_step = lambda self, after=after: (after(self), time.sleep(0.03))  # type: ignore[method-assign,assignment]
+
+
 def go_on(ended: Ended) -> list[str]:
     """The command that the message of a stopped training names, without ``asd``."""
     (line,) = (line for line in ended.err.splitlines() if "Go on with: " in line)
@@ -145,7 +155,7 @@ def test_a_training_that_is_killed_again_and_again(undisturbed: Path, data: Path
         ended = run(tmp_path / "told", *resume, hook=death)
         assert ended.code == -signal.SIGKILL, ended.err
 
-    killed = Command(tmp_path / "told", resume)
+    killed = Command(tmp_path / "told", resume, slowly)
     lines = len(metrics_lines(tmp_path / "run"))
     killed.wait_for(lambda: len(metrics_lines(tmp_path / "run")) > lines)
     time.sleep(draw.random() / 20)

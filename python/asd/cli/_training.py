@@ -55,13 +55,15 @@ def settings_of(
     assignments: Sequence[str],
     flags: Mapping[str, Any],
     method_of: Callable[[dict[str, Any]], str],
+    weights: Path | None,
 ) -> Config:
-    """Return the settings: preset < file < ``--set`` < flags.
+    """Return the settings: preset < encoder of the weights < file < ``--set`` < flags.
 
     The preset is that of ``--preset``, or of the file, else the one that is named after the method.
 
     Args:
         method_of: tells the method from the settings where nothing names one.
+        weights: that training starts from; where nothing names an encoder, it is theirs.
     """
     from asd.config import load_config, merge_config, read_preset
 
@@ -76,6 +78,9 @@ def settings_of(
         raise UsageError(
             f"--preset {preset} is for the method {base['method']}, not {given['method']}", "Leave one of them out."
         )
+    encoder = encoder_of(weights)
+    if encoder and given.get("encoder", {}).get("name", encoder["name"]) == encoder["name"]:
+        base["encoder"] = {**base.get("encoder", {}), **encoder}
     return load_config(file, assignments, flags, base)
 
 
@@ -94,7 +99,8 @@ def stored_settings(
     require_unfinished(folder)
     stored = load_config(folder / "config.toml")
     base = stored.model_dump(mode="json", exclude_none=True)
-    given = load_config(file, assignments, {**flags, "preset": preset}, base)
+    flags = {**flags, "preset": preset}
+    given = load_config(file, assignments, flags, base)
     for key, before, now in _differences(stored.model_dump(), given.model_dump()):
         if key in PATHS and Path(before).resolve() == Path(now).resolve():
             continue
@@ -131,24 +137,19 @@ def need_torch() -> None:
         ) from None
 
 
-def encoder_flags(weights: Path | None, encoder: str | None, resume: bool) -> dict[str, Any]:
-    """Return the settings that follow from ``--from``: its encoder, where none is named.
-
-    A training that goes on needs the weights no more.
+def encoder_of(weights: Path | None) -> dict[str, Any]:
+    """Return what ``--from`` tells of the encoder, where it is given.
 
     Raises:
         DataError, RunFolderError: no weights there.
     """
-    if weights is None or resume:
-        return {"encoder.name": encoder, "encoder.weights": str(weights.resolve()) if weights else None}
+    if weights is None:
+        return {}
     need_torch()
     from asd.train.weights import about_encoder
 
     about = about_encoder(weights)
-    flags: dict[str, Any] = {"encoder.weights": str(weights.resolve()), "encoder.name": encoder}
-    if encoder in (None, about["name"]):
-        flags |= {f"encoder.{key}": about[key] for key in ("name", "width", "norm")}
-    return flags
+    return {key: about[key] for key in ("name", "width", "norm")}
 
 
 def show_network(settings: Config) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from asd.cli._output import channel_of, data_root, next_step, out, print_json, say, shell
-from asd.cli._training import Device, EncoderName, encoder_flags, need_torch, settings_of, stored_settings, train_in
+from asd.cli._training import Device, EncoderName, need_torch, settings_of, stored_settings, train_in
 
 if TYPE_CHECKING:
     from asd.config import Config
@@ -50,7 +50,8 @@ def pretrain(
     """
     need_torch()
     flags: dict[str, Any] = {
-        **encoder_flags(weights, encoder and encoder.value, resume),
+        "encoder.name": encoder and encoder.value,
+        "encoder.weights": str(weights.resolve()) if weights else None,
         "method": "pretrain",
         "optimiser.epochs": epochs,
         "optimiser.batch_size": batch_size,
@@ -66,7 +67,7 @@ def pretrain(
     if resume:
         settings = stored_settings(folder, preset, config, assign or [], flags)
     else:
-        settings = _located(settings_of(preset, config, assign or [], flags, lambda _: "pretrain"), data)
+        settings = _located(settings_of(preset, config, assign or [], flags, lambda _: "pretrain", weights), data)
     if dry_run:
         _show_plan(settings, folder)
         next_step(shell("asd", *(word for word in sys.argv[1:] if word != "--dry-run")))

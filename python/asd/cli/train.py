@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from asd.cli._output import channel_of, data_root, drive, next_step, out, print_json, say, shell, tell_all
-from asd.cli._training import Device, EncoderName, encoder_flags, need_torch, settings_of, stored_settings, train_in
+from asd.cli._training import Device, EncoderName, need_torch, settings_of, stored_settings, train_in
 from asd.errors import UsageError, nearest
 from asd.events import Caution
 
@@ -107,7 +107,8 @@ def train(
             "--machine and --normal exclude each other", "--normal takes the machine's name from its folder."
         )
     flags = {
-        **encoder_flags(weights, encoder and encoder.value, resume),
+        "encoder.name": encoder and encoder.value,
+        "encoder.weights": str(weights.resolve()) if weights else None,
         "method": method and method.value,
         "scorer": scorer,
         "optimiser.epochs": epochs,
@@ -138,7 +139,7 @@ def train(
             asked["data.normal"] = str(normal)
         catalog, settings = _open(stored_settings(folder, preset, config, assign or [], asked))
     else:
-        catalog, settings = _settled(preset, config, assign or [], flags)
+        catalog, settings = _settled(preset, config, assign or [], flags, weights)
         folder = runs / (name or _default_name(settings.data.machine, settings.data.ids, settings.data.normal))
     if settings.method == "pretrain":
         raise UsageError("the method pretrain makes no detector", "asd pretrain makes weights for --from.")
@@ -163,22 +164,22 @@ def train(
 
 
 def _settled(
-    preset: str | None, file: Path | None, assignments: list[str], flags: dict[str, Any]
+    preset: str | None, file: Path | None, assignments: list[str], flags: dict[str, Any], weights: Path | None
 ) -> tuple[Catalog, Config]:
     """Return the catalog and the settings; where nothing names a method, the layout of the recordings does."""
     opened: list[tuple[Catalog, Config]] = []
 
     def method_of(given: dict[str, Any]) -> str:
-        from asd.config import load_config
+        from asd.config import parse_config
 
-        catalog, settings = _open(load_config(file, assignments, flags))
+        catalog, settings = _open(parse_config({"data": given.get("data", {})}, str(file or "")))
         opened.append((catalog, settings))
         layout = catalog.layouts.get(settings.data.machine)
         return {"dcase2020": "contrastive", "mimii": "contrastive", "dcase2021": "finetune"}.get(
             str(layout), "baseline"
         )
 
-    settings = settings_of(preset, file, assignments, flags, method_of)
+    settings = settings_of(preset, file, assignments, flags, method_of, weights)
     if opened:
         ((catalog, located),) = opened
         return catalog, settings.model_copy(update={"data": located.data})

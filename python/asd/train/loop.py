@@ -222,7 +222,7 @@ class Watch:
         write_text(file, json.dumps({"step": step, "loss": str(value), "recordings": held}, indent=1) + "\n")
         raise DataError(
             f"the loss of step {step} is {value}: the recordings of its batch are in {file}",
-            "Go on from the checkpoint with another --seed or a lower --learning-rate, in a new run; "
+            "Start a new run with another --seed or a lower --set optimiser.learning_rate; "
             "look at the recordings with: asd data verify",
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +22,11 @@ from asd.train import fit
 from asd.train.contrastive import Contrastive
 from asd.train.environment import environment
 from asd.train.held import read_held
+from asd.train.ranks import tell, wait_for
 from asd.train.weights import FILE, save_encoder
 
 PROBED = 256
 """Recordings that are probed: they are trained on, too, for here nothing rests on them but a glance at the training."""
-
-
-SURVEY = "survey.npz"
-"""What `asd.data.manifest.survey_manifest` writes when every recording was looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +89,19 @@ def pretrain(config: Config, place: fit.Place) -> Generator[Event, None, Pretrai
 def _survey(config: Config, place: fit.Place, manifest: Manifest) -> Generator[Event, None, Corpus]:
     """Look at every recording once; of several processes the first does, and the others take over what it found."""
     if ranks.rank() != 0:
-        while not (place.folder / SURVEY).exists():
-            time.sleep(0.5)  # torchrun ends this process if the first one fails
-    return (
-        yield from survey_manifest(
-            manifest,
-            config.features,
-            place.folder,
-            cache_gb=config.cache_gb,
-            half=config.half,
-            threads=config.threads,
-            skip_bad=config.data.skip_bad,
-        )
+        wait_for("survey")
+    corpus = yield from survey_manifest(
+        manifest,
+        config.features,
+        place.folder,
+        cache_gb=config.cache_gb,
+        half=config.half,
+        threads=config.threads,
+        skip_bad=config.data.skip_bad,
     )
+    if ranks.rank() == 0:
+        tell("survey")
+    return corpus
 
 
 def _probed(corpus: Corpus) -> list[Clip]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
 from torch import distributed, nn
+from torch.distributed.distributed_c10d import _get_default_group, _get_default_store
 
 from asd.errors import AsdError, UsageError
 from asd.models import ranks
@@ -38,9 +41,12 @@ def together(device: torch.device) -> Iterator[None]:
         raise UsageError(f"RANK is set but {missing[0]} is not", "Start several processes with torchrun.")
     backend = "nccl" if device.type == "cuda" else "gloo"
     distributed.init_process_group(backend, timeout=PATIENCE)
+    # Held to the end: if the reducer of a DistributedDataParallel were the last to let go of it, its destructor would
+    # wait, and keep the GIL, for a thread of gloo that waits for the GIL.
+    atexit.register(id, _get_default_group())
     try:
         yield
-    except (distributed.DistBackendError, RuntimeError) as error:
+    except RuntimeError as error:
         if not _is_about_others(error):
             raise
         raise RankError(
@@ -84,9 +90,21 @@ def wait_for_all() -> None:
         distributed.barrier()
 
 
+def tell(what: str) -> None:
+    """Let the others go on that wait for this."""
+    if distributed.is_initialized():
+        _get_default_store().set(what, "")
+
+
+def wait_for(what: str) -> None:
+    """Go on when another process has told this, hours from now perhaps."""
+    while not _get_default_store().check([what]):
+        time.sleep(0.2)
+
+
 def _is_about_others(error: BaseException) -> bool:
     words = ("gloo", "Connection closed by peer", "NCCL", "Timed out waiting", "Connection reset", "Broken pipe")
-    return isinstance(error, distributed.DistBackendError) or any(word in str(error) for word in words)
+    return isinstance(error, distributed.DistError) or any(word in str(error) for word in words)
 
 
 def local_device(wanted: str) -> torch.device:
