@@ -22,9 +22,9 @@ LARGEST_EXPONENT = 700.0
 
 @dataclass(frozen=True, slots=True)
 class Fused:
-    """exp of the mean, or of the minimum, of the parts' z-scores.
+    """exp of the mean, or of the minimum, of the parts' z-scores, times their mean deviation.
 
-    The exponential keeps scores positive, as distances are, and changes no order.
+    That changes no order, keeps scores positive, and makes them distances again: 1 is that of a typical normal.
 
     Attributes:
         parts: P scorers, each of which can be such a fusion itself.
@@ -42,7 +42,7 @@ class Fused:
         return np.exp(self.log_score(embedded, section))
 
     def log_score(self, embedded: Mapping[str, Floats], section: str) -> Floats:
-        """Return its logarithm: the fused z-score, (W,)."""
+        """Return its logarithm, (W,)."""
         logs_PW = np.stack([part.log_score(embedded, section) for part in self.parts])
         return fuse(logs_PW, self.scales[section], self.minimum)
 
@@ -53,9 +53,9 @@ class Fused:
 
 
 def fuse(logs_PW: Floats, scale_P2: Floats, minimum: bool) -> Floats:
-    """Return the fused z-score, (W,)."""
+    """Return the fused log distance, (W,)."""
     z_PW = (logs_PW - scale_P2[:, :1]) / scale_P2[:, 1:]
-    exponent_W = z_PW.min(0) if minimum else z_PW.mean(0)
+    exponent_W = scale_P2[:, 1].mean() * (z_PW.min(0) if minimum else z_PW.mean(0))
     return np.clip(exponent_W, -LARGEST_EXPONENT, LARGEST_EXPONENT)  # type: ignore[no-any-return]
 
 

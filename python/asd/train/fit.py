@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,8 +183,11 @@ def run(
     if ranks.rank() == 0:
         write_text(place.folder / "config.toml", config.to_toml())
     steps_an_epoch = max(1, round(windows_an_epoch / size))
+    epochs = config.optimiser.epochs
+    if epochs:
+        epochs = max(epochs, math.ceil(config.optimiser.least_steps / steps_an_epoch))
     plan = Plan(
-        steps=config.optimiser.epochs * steps_an_epoch,
+        steps=epochs * steps_an_epoch,
         steps_an_epoch=steps_an_epoch,
         folder=place.folder,
         facts=facts,
