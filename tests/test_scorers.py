@@ -373,11 +373,13 @@ def test_fusion_by_the_formula(name: str) -> None:
     fused = fused_of(name)
     x = {"network": TESTS, "pooled": cloud(6, 9, 4)}
     held = {"network": NORMALS[50:], "pooled": cloud(5, 60, 4)[50:]}
-    z = []
+    z, deviations = [], []
     for scorer in (fused.part, fused.baseline):
         logs_H, logs_N = np.log(scorer.score(held, "00")), np.log(scorer.score(x, "00"))
         z.append((logs_N - logs_H.mean()) / logs_H.std())
-    expected_N = np.exp(np.minimum(*z)) if name.startswith("fused-min") else np.exp((z[0] + z[1]) / 2)
+        deviations.append(logs_H.std())
+    together_N = np.minimum(*z) if name.startswith("fused-min") else (z[0] + z[1]) / 2
+    expected_N = np.exp(together_N * (deviations[0] + deviations[1]) / 2)
     np.testing.assert_allclose(fused.score(x, "00"), expected_N, rtol=1e-9)
     again = load_scorer(name, ["00"], fused.arrays())
     assert again.score(x, "00").tobytes() == fused.score(x, "00").tobytes()

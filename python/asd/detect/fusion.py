@@ -22,9 +22,10 @@ LARGEST_EXPONENT = 700.0
 
 @dataclass(frozen=True, slots=True)
 class Fused:
-    """exp of half the sum, or of the minimum, of both z-scores.
+    """exp of the mean, or of the minimum, of both z-scores, times the mean of both deviations.
 
-    The exponential keeps scores positive, as distances are, and changes no order.
+    The order of a section's scores is that of the z-scores' sum or minimum. What is made of it brings them back to
+    where distances are: positive, 1 for a typical normal, and spread as the distances of normals are spread.
 
     Attributes:
         part: the scorer on the network's embedding.
@@ -59,7 +60,7 @@ def log(distances_W: Floats) -> Floats:
 def fuse(logs_2W: Floats, scale_22: Floats, minimum: bool) -> Floats:
     """Return the fused score, (W,)."""
     z_2W = (logs_2W - scale_22[:, :1]) / scale_22[:, 1:]
-    exponent_W = z_2W.min(0) if minimum else z_2W.mean(0)
+    exponent_W = scale_22[:, 1].mean() * (z_2W.min(0) if minimum else z_2W.mean(0))
     return np.exp(np.clip(exponent_W, -LARGEST_EXPONENT, LARGEST_EXPONENT))  # type: ignore[no-any-return]
 
 
