@@ -146,6 +146,61 @@ def test_raw_and_high_reach_the_kernel():
     np.testing.assert_array_equal(ramp_F[low_F], 0)
 
 
+@pytest.mark.parametrize("mix", [{}, {"mix_domain": "raw", "mean": -6.0, "std": 3.0}], ids=["normalised", "raw"])
+@pytest.mark.parametrize("shape", [(F, T), (7, 30), (1, 1), (5, 2), (3, 17)])
+def test_without_the_crop_a_view_is_the_mix_bit_for_bit(mix, shape):
+    x_BFT, bank_KFT = noise(1, 6, *shape), noise(2, 5, *shape)
+    history = np.concatenate([bank_KFT, x_BFT])
+    d = augment.draws(3, 7, 6, shape, 5)
+    views = asd.two_views(x_BFT, bank_KFT, 3, 7, crop=False, post_normalise=False, **mix)
+    for v, view_BFT in enumerate(views):
+        partners_BFT = history[np.arange(5, 11) - 1 - d.back_BV[:, v]]
+        mixed_BFT = augment.log_mixup_exp(x_BFT, partners_BFT, d.lam_BV[:, v, None], **mix)
+        assert view_BFT.tobytes() == mixed_BFT.tobytes()
+
+
+@pytest.mark.parametrize("shape", [(F, T), (7, 30), (1, 1), (5, 2), (3, 17)])
+def test_without_mixing_a_view_is_the_crop_bit_for_bit(shape):
+    x_BFT, bank_KFT = noise(1, 6, *shape), noise(2, 5, *shape)
+    d = augment.draws(3, 7, 6, shape, 5)  # of the stream with mixing: what is left out changes no draw
+    views = asd.two_views(x_BFT, bank_KFT, 3, 7, alpha=0, post_normalise=False)
+    for v, view_BFT in enumerate(views):
+        part = (getattr(d, name)[:, v] for name in ("top_BV", "left_BV", "height_BV", "width_BV"))
+        assert view_BFT.tobytes() == augment.random_resize_crop(x_BFT, *part).tobytes()
+
+
+@pytest.mark.parametrize("mix", [{}, {"mix_domain": "raw", "mean": -6.0, "std": 3.0}], ids=["normalised", "raw"])
+def test_without_both_a_view_is_the_clip_bit_for_bit(mix):
+    x_BFT, bank_KFT = noise(1, 6, 9, 37), noise(2, 5, 9, 37)
+    x_BFT[0, 0, :4] = 0.0, -0.0, -1e30, 1e30  # as energies they would be lost, or overflow
+    views = asd.two_views(x_BFT, bank_KFT, 3, 7, alpha=0, crop=False, post_normalise=False, **mix)
+    assert [view_BFT.tobytes() for view_BFT in views] == [x_BFT.tobytes()] * 2
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_mixed_must_be_finite_too(bad):
+    x_BFT = noise(1, 4, 8, 40)
+    x_BFT[2, 5, 17] = bad
+    with pytest.raises(ValueError, match="x: row 2 holds NaN or infinite"):
+        asd.two_views(x_BFT, None, alpha=0, crop=False)
+
+
+def test_what_is_left_out_changes_no_draw():
+    full, unmixed = (augment.draws(3, 7, 50, (9, 37), alpha=alpha) for alpha in (ALPHA, 0.0))
+    for name in ("top_BV", "left_BV", "height_BV", "width_BV"):
+        np.testing.assert_array_equal(getattr(full, name), getattr(unmixed, name))
+    assert (unmixed.back_BV == -1).all() and (unmixed.lam_BV == 0).all()
+
+
+@pytest.mark.parametrize("options", [{"crop": False}, {"alpha": 0}, {"crop": False, "alpha": 0}])
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_what_is_left_out_leaves_mean_0_and_std_1(scale, options):
+    x_BFT, bank_KFT = noise(1, 9, F, T) * np.float32(scale) - np.float32(scale), noise(2, 20, F, T)
+    both = np.stack(asd.two_views(x_BFT, bank_KFT, 5, **options)).astype(np.float64)
+    assert abs(both.mean()) < 1e-5
+    assert abs(both.std(ddof=1) - 1) < 1e-5
+
+
 @pytest.mark.parametrize("scale", [1.0, 3.0])
 def test_normalised_batches_have_mean_0_and_std_1(scale):
     x_BFT, bank_KFT = noise(1, 9, F, T) * np.float32(scale) - np.float32(scale), noise(2, 20, F, T)
@@ -288,7 +343,8 @@ rng = np.random.default_rng(0)
 x, bank = (rng.standard_normal((n, 128, 313), np.float32) for n in (5, 9))
 views = np.stack(asd.two_views(x, bank, 3, 9, threads=1))
 narrow = np.stack(asd.two_views(x[:, :9, :21].copy(), bank[:, :9, :21].copy(), threads=1))
-sys.stdout.buffer.write(views.tobytes() + narrow.tobytes())
+mixed = np.stack(asd.two_views(x, bank, 3, 9, threads=1, crop=False))
+sys.stdout.buffer.write(views.tobytes() + narrow.tobytes() + mixed.tobytes())
 """
 
 

@@ -35,6 +35,7 @@ from asd.feed import Batch, Feed, round_of
 
 SPEC = asd.FeatureSpec(clip_seconds=1.0, n_mels=32)
 CLIPS = 24
+LEFT_OUT = [{"crop": False}, {"alpha": 0}, {"alpha": 0, "crop": False}]
 
 
 def write(path: Path, seconds: float, seed: int, rate: int = 16_000, subtype: str = "PCM_16") -> Path:
@@ -108,7 +109,9 @@ def test_it_gives_what_two_views_gives(paths):
     assert sorted(drawn) == list(range(CLIPS))
 
 
-@pytest.mark.parametrize("options", [{"mix_domain": "raw"}, {"mix_band": "high"}, {"alpha": 1.0, "bank_size": 3}])
+@pytest.mark.parametrize(
+    "options", [{"mix_domain": "raw"}, {"mix_band": "high"}, {"alpha": 1.0, "bank_size": 3}, *LEFT_OUT]
+)
 def test_it_takes_the_options_of_two_views(paths, options):
     corpus = corpus_of(paths)
     x_NFT = normalised(corpus)
@@ -119,6 +122,26 @@ def test_it_takes_the_options_of_two_views(paths, options):
     )
     views = asd.two_views(x_NFT[batch.windows_B], None, seed=1, post_normalise=False, spec=SPEC, **given_options)
     np.testing.assert_array_equal(batch.views_VBFT, np.stack(views))
+
+
+@pytest.mark.parametrize("options", LEFT_OUT)
+def test_views_with_something_left_out_are_those_of_two_views_all_along(paths, options):
+    corpus = corpus_of(paths, cache_gb=0)
+    x_NFT = normalised(corpus)
+    plain = windows(corpus, 4 * CLIPS, seed=5)
+    drawn: list[int] = []
+    with Feed(corpus, 4, seed=5, post_normalise=False, bank_size=9, **options) as feed:
+        for batch in itertools.islice(feed, CLIPS):
+            if batch.position < CLIPS:  # a later partner may be the clip itself, which a feed draws again
+                bank_KFT = np.ascontiguousarray(x_NFT[drawn])
+                views = asd.two_views(
+                    x_NFT[batch.windows_B], bank_KFT, 5, batch.position, post_normalise=False, bank_size=9, **options
+                )
+                assert batch.views_VBFT.tobytes() == np.stack(views).tobytes()
+            if options == {"alpha": 0, "crop": False}:
+                assert batch.views_VBFT.tobytes() == x_NFT[[*batch.windows_B, *batch.windows_B]].tobytes()
+            drawn += batch.windows_B.tolist()
+    assert drawn == plain  # the same clips as with everything
 
 
 def test_mean_and_deviation_are_those_of_all_log_mels(paths, long_paths):

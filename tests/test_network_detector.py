@@ -58,7 +58,12 @@ def network_of(name: str = "small", head: str | None = "arcface", norm: str = "b
         mean=-3.0,
         std=2.0,
         head=HeadFacts(kind=head, classes=CLASSES) if head else None,  # type: ignore[arg-type]
-        **{"frames": FRAMES, "embedding_size": 128, **facts},
+        **{
+            "frames": FRAMES,
+            "embedding_size": 128,
+            "summary_size": build_encoder(name, BANDS, FRAMES).summary_size,
+            **facts,
+        },
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -208,12 +213,12 @@ def test_one_section_gives_no_odds() -> None:
     about = network_of().about
     one = about.model_copy(update={"head": HeadFacts(kind="softmax", classes=("pump/00/slow", "pump/00/fast"))})
     network = Network(one, network_of().encoder, build_head("softmax", 128, 2))
-    assert set(network.embed(hum(0, "00"))) == {"network"}
+    assert "classes" not in network.embed(hum(0, "00"))
 
 
 def test_primary_then_others_then_baselines(trained: Trained) -> None:
     detector = trained.detector
-    names = ["fused:mahalanobis-siblings", "knn", "classifier", "fused-min:classifier", SIBLINGS, ALONE]
+    names = ["fused:ensemble", "knn", "classifier", "fused-min:classifier", SIBLINGS, ALONE]
     assert list(detector.scorers) == names
     assert detector.primary == names[0]
     assert detector.baseline is detector.scorers[SIBLINGS]
@@ -246,12 +251,14 @@ def test_networks_are_calibrated_by_held_out_normals_alone(trained: Trained, tab
 def test_fusion_rests_on_held_out_normals(trained: Trained, table: Table) -> None:
     """Over them both z-scores have mean 0 and deviation 1: that of the baseline by its cross-fitted scores."""
     detector, held_N = trained.detector, held_of(table)
-    fused = detector.scorers["fused:mahalanobis-siblings"]
+    fused = detector.scorers["fused:ensemble"]
     assert isinstance(fused, Fused)
+    ensemble, baseline = fused.parts
+    assert baseline is detector.baseline
     embedded = embedded_by(network_of(), table)
     for section in SECTIONS:
         own_N = table.rows.sections_N == section
-        of_network = fused.part.score({k: v[own_N & held_N] for k, v in embedded.items()}, section)
+        of_network = ensemble.score({k: v[own_N & held_N] for k, v in embedded.items()}, section)
         cross = np.concatenate(detector.calibrations[SIBLINGS, section].scores)[held_N[own_N]]
         z_2H = (np.log([of_network, cross]) - fused.scales[section][:, :1]) / fused.scales[section][:, 1:]
         np.testing.assert_allclose(z_2H.mean(1), 0, atol=1e-9)
@@ -302,7 +309,7 @@ def test_one_section_alone(pump: Path) -> None:
     network = network_of()
     embedded, held_N = embedded_by(network, table), np.arange(EACH) % 3 == 1
     detector = finish(network_detector(table, config_of(pump), ["00"], network, embedded, held_N))[0].detector
-    assert list(detector.scorers) == ["fused:mahalanobis", ALONE]
+    assert list(detector.scorers) == ["fused:ensemble", ALONE]
     with pytest.raises(UsageError, match="one section only"):
         finish(network_detector(table, config_of(pump, SIBLINGS), ["00"], network, embedded, held_N))
 
@@ -341,7 +348,7 @@ def test_the_command_line_scores_and_reports(run: Path, pump: Path, tmp_path: Pa
     assert all(Path(file).is_file() for file in nearest)
     told = CliRunner().invoke(app, ["report", str(copy), "--out", str(tmp_path / "report")])
     assert told.exit_code == 0, told.output
-    assert "fused:mahalanobis-siblings" in (tmp_path / "report" / "report.md").read_text()
+    assert "fused:ensemble" in (tmp_path / "report" / "report.md").read_text()
     (machine,) = read_report([Run.open(copy)]).machines
     assert machine.normal_health.recordings == 2 * EACH
 
@@ -388,7 +395,7 @@ def test_weights_too_many_or_not_finite_are_refused(copy: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["knn/00/references", "mahalanobis-siblings/02/cholesky", "fused:mahalanobis-siblings/00/scales"]
+    "key", ["knn/00/references", "summary/02/cholesky", "ensemble/02/scales", "fused:ensemble/00/scales"]
 )
 def test_a_scorer_that_does_not_fit_the_network_is_refused(copy: Path, key: str) -> None:
     damage_weights(copy, lambda arrays: arrays.update({key: arrays[key][:, :1]}))

@@ -1,4 +1,4 @@
-"""What the Rust extension offers. `asd.features`, `asd.augment`, `asd.corpus` and `asd.feed` are its importers."""
+"""What the Rust extension offers to `asd.features`, `asd.augment`, `asd.survey`, `asd.corpus` and `asd.feed`."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ class Augment:
         bands: int,
         frames: int,
         alpha: float,
+        crop: bool,
         bank_size: int,
         eps: float,
         raw: tuple[float, float] | None,

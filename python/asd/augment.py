@@ -38,7 +38,8 @@ class Draws:
     """What is drawn for the views of a run of clips.
 
     Attributes:
-        back_BV: how far back the partner lies: 0 is the clip just before, -1 stands for no partner.
+        back_BV: how far back the partner lies: 0 is the clip just before, -1 stands for no partner (there is none, or
+            alpha is 0).
         lam_BV: weight of the partner.
         top_BV, left_BV: first band and first frame of the crop, in the canvas of F × ⌊1.5 T⌋.
         height_BV, width_BV: its size.
@@ -61,6 +62,7 @@ def two_views(
     out: Sequence[NDArray[np.float32]] | NDArray[np.float32] | None = None,
     *,
     alpha: float = ALPHA,
+    crop: bool = True,
     bank_size: int = BANK_SIZE,
     mix_domain: MixDomain = "normalised",
     mix_band: MixBand = "full",
@@ -76,7 +78,8 @@ def two_views(
     (`random_resize_crop`, 0.6 to 1.5 times the size); both views of the batch together are normalised to mean 0 and
     unbiased deviation 1. Row b is draw ``position + b`` of the stream. Its partner is uniform among the last
     `bank_size` of its history, which is the bank and then ``x_BFT[:b]``; the first clip of a stream, without history,
-    is not mixed. A batch cut in two (position and bank moved on) gives the same views before normalising.
+    is not mixed. A batch cut in two (position and bank moved on) gives the same views before normalising. What is drawn
+    does not depend on what is left out: without mixing, crops are the same as with it, and the other way round.
 
     Args:
         x_BFT: pre-normalised log-mels, C-contiguous float32.
@@ -85,6 +88,8 @@ def two_views(
         seed, position: whole numbers from 0 to 2**64 - 1.
         threads: 1 to 1024; None takes all that this process may use. The bytes do not depend on it.
         out: two arrays (B, F, T), or one (2, B, F, T), to write into.
+        alpha: 0 to 1; 0 leaves mixing out: what is cropped is the clip itself.
+        crop: False leaves cropping out: a view is the mixed clip.
         mix_domain: "normalised" mixes the exponentials of what comes in; "raw" mixes energies: it takes `mean` and
             `std` of the pre-normalising back, and applies them again.
         mix_band: "high" scales the weight by a ramp, linear in Hz at the band centres of `spec`: 0 up to 2 kHz, 1 from
@@ -97,7 +102,7 @@ def two_views(
             overflows; `out` is then undefined.
     """
     shape = _batch("x", x_BFT).shape
-    maker = kernel(shape, alpha, bank_size, mix_domain, mix_band, mean, std, spec, eps)
+    maker = kernel(shape, alpha, crop, bank_size, mix_domain, mix_band, mean, std, spec, eps)
     bank_KFT = np.empty((0, *shape[1:]), np.float32) if bank_KFT is None else bank_KFT
     if out is None:
         first, second = np.empty(shape, np.float32), np.empty(shape, np.float32)
@@ -138,7 +143,7 @@ def log_mixup_exp(
     except (TypeError, ValueError):
         raise ValueError(f"lam: expected a number, or what broadcasts to {x.shape[:-1]}") from None
     out = np.empty_like(x) if out is None else out
-    mixer = _kernel(x_BFT.shape, ALPHA, BANK_SIZE, eps, _raw(mix_domain, mean, std), None)
+    mixer = _kernel(x_BFT.shape, ALPHA, True, BANK_SIZE, eps, _raw(mix_domain, mean, std), None)
     mixer.log_mixup_exp(
         x_BFT, z_BFT, np.ascontiguousarray(lam_BF), _batch("out", out), features.threads_or_all(threads)
     )
@@ -174,7 +179,7 @@ def random_resize_crop(
     named = {"top": top, "left": left, "height": height, "width": width}
     crops_B4 = np.stack([_whole_numbers(name, value, clips) for name, value in named.items()], axis=1)
     out = np.empty_like(x) if out is None else out
-    cropper = _kernel(x_BFT.shape, ALPHA, BANK_SIZE, EPS, None, None)
+    cropper = _kernel(x_BFT.shape, ALPHA, True, BANK_SIZE, EPS, None, None)
     cropper.random_resize_crop(x_BFT, crops_B4, _batch("out", out), features.threads_or_all(threads))
     return out
 
@@ -200,7 +205,7 @@ def draws(
     """
     bands, frames = shape
     features.simd()  # whose error has a way out
-    drawer = _dsp.Augment(bands, frames, alpha, bank_size, EPS, None, None)
+    drawer = _dsp.Augment(bands, frames, alpha, True, bank_size, EPS, None, None)
     back_BV, lam_BV, crop_BV4 = drawer.draws(seed, position, clips, position if history is None else history)
     top_BV, left_BV, height_BV, width_BV = np.ascontiguousarray(np.moveaxis(crop_BV4, -1, 0))
     return Draws(back_BV, lam_BV, top_BV, left_BV, height_BV, width_BV)
@@ -209,6 +214,7 @@ def draws(
 def kernel(
     shape_BFT: tuple[int, ...],
     alpha: float,
+    crop: bool,
     bank_size: int,
     mix_domain: MixDomain,
     mix_band: MixBand,
@@ -219,12 +225,13 @@ def kernel(
 ) -> _dsp.Augment:
     """Return the maker of views of log-mels of this shape; arguments as of `two_views`."""
     centres_F = _high_bands(mix_band, spec)
-    return _kernel(shape_BFT, alpha, bank_size, eps, _raw(mix_domain, mean, std), centres_F)
+    return _kernel(shape_BFT, alpha, crop, bank_size, eps, _raw(mix_domain, mean, std), centres_F)
 
 
 def _kernel(
     shape_BFT: tuple[int, ...],
     alpha: float,
+    crop: bool,
     bank_size: int,
     eps: float,
     raw: tuple[float, float] | None,
@@ -232,7 +239,7 @@ def _kernel(
 ) -> _dsp.Augment:
     _, bands, frames = shape_BFT
     features.simd()  # whose error has a way out
-    return _dsp.Augment(bands, frames, alpha, bank_size, eps, raw, centres_F)
+    return _dsp.Augment(bands, frames, alpha, crop, bank_size, eps, raw, centres_F)
 
 
 def _batch(name: str, x: NDArray[np.float32]) -> NDArray[np.float32]:

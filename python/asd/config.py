@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,9 @@ from asd.errors import UsageError, nearest
 
 LOG_EPS = 1.1920929e-07
 """Added to the mel energies before the logarithm: the float32 machine epsilon."""
+
+
+_PRESETS = files("asd") / "presets"
 
 
 class Frozen(BaseModel):
@@ -134,6 +138,8 @@ class ViewsConfig(Frozen):
         bank_size: the other clip is one of so many before.
         mix_domain: ``"normalised"`` (the paper) or ``"raw"``: true energies.
         mix_band: ``"full"`` (the paper's formula), or ``"high"``: mixing changes bands above 2 kHz only.
+        stretch: share of a window's frames that a step of training looks at, at a place that is drawn for each view;
+            scoring looks at all of them. Only for networks that take any T.
     """
 
     alpha: float = Field(0.4, ge=0, le=1)
@@ -141,6 +147,24 @@ class ViewsConfig(Frozen):
     bank_size: int = Field(2048, ge=1, le=65_536)
     mix_domain: Literal["normalised", "raw"] = "normalised"
     mix_band: Literal["full", "high"] = "full"
+    stretch: float = Field(1.0, gt=0, le=1)
+
+
+class VariantsConfig(Frozen):
+    """Changed spectra as classes of their own; see `asd.train.variants`.
+
+    Attributes:
+        regions: a clip gets a bump in one of so many regions of frequency, or in none, and each is a class that is to
+            be told from the others; 0: no variants.
+        strength: height of a bump, in deviations of the pre-normalised log-mels, on average.
+        width: of a bump, in bands, on average.
+        gain: deviation of a level that every clip is raised or lowered by, so that level tells nothing.
+    """
+
+    regions: int = Field(0, ge=0, le=128)
+    strength: float = Field(0.3, gt=0, le=10)
+    width: float = Field(8.0, gt=0, le=128)
+    gain: float = Field(0.0, ge=0, le=10)
 
 
 class OptimiserConfig(Frozen):
@@ -152,7 +176,7 @@ class OptimiserConfig(Frozen):
         schedule: ``"constant"``, or ``"cosine"`` down to 0 at the end.
         warmup: share of the steps in which the learning rate rises linearly from 0.
         clip_norm: gradients of a larger norm are scaled down to it; 0 leaves them.
-        batch_size: clips a step, of all processes together.
+        batch_size: clips a step, of all processes together; none takes 64, or all there are if they are fewer.
         epochs: passes over the training windows; 0 takes the weights as they come.
         precision: ``"auto"`` is bfloat16 autocast on a GPU that has it, else float32.
         compile: run the network through ``torch.compile``.
@@ -164,7 +188,7 @@ class OptimiserConfig(Frozen):
     schedule: Literal["constant", "cosine"] = "cosine"
     warmup: float = Field(0.0, ge=0, lt=1)
     clip_norm: float = Field(0.0, ge=0)
-    batch_size: int = Field(64, ge=2, le=65_536)
+    batch_size: int | None = Field(None, ge=2, le=65_536)
     epochs: int = Field(20, ge=0, le=100_000)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False
@@ -176,7 +200,7 @@ class MocoConfig(Frozen):
     Attributes:
         momentum: m of θ_k ← m·θ_k + (1−m)·θ_q.
         queue_size: keys of earlier batches to compare with, a multiple of the batch size; none takes the largest
-            such multiple not above 4,096 (65,536 for sets of 100,000 windows and more), and not above the set.
+            such multiple not above 4,096, or 65,536 for sets of 100,000 windows and more.
         temperature: τ.
         projection: size of the space in which views are compared.
     """
@@ -249,6 +273,7 @@ class Config(Frozen):
     features: FeatureSpec = FeatureSpec()
     encoder: EncoderConfig = EncoderConfig()
     views: ViewsConfig = ViewsConfig()
+    variants: VariantsConfig = VariantsConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     moco: MocoConfig = MocoConfig()
     classifier: ClassifierConfig = ClassifierConfig()
@@ -259,7 +284,10 @@ class Config(Frozen):
 
 
 def load_config(
-    file: Path | None = None, assignments: Iterable[str] = (), flags: Mapping[str, Any] | None = None
+    file: Path | None = None,
+    assignments: Iterable[str] = (),
+    flags: Mapping[str, Any] | None = None,
+    base: Mapping[str, Any] | None = None,
 ) -> Config:
     """Merge a TOML file, ``a.b=c`` assignments and flags, later ones winning, and check the result.
 
@@ -267,13 +295,21 @@ def load_config(
         file: TOML with the keys of `Config`.
         assignments: values are TOML; what is no TOML value is taken as a string.
         flags: dotted keys; a value of None means that the flag was not given.
+        base: what all of it is laid over, such as a preset.
 
     Raises:
         UsageError: absent or broken file, unknown key (the nearest is named), value out of range.
     """
-    merged: dict[str, Any] = {}
+    return parse_config(merge_config(file, assignments, flags, base), str(file) if file else "")
+
+
+def merge_config(
+    file: Path | None, assignments: Iterable[str], flags: Mapping[str, Any] | None, base: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return the merged values of `load_config`, unchecked."""
+    merged = _laid_over(base or {}, {})
     if file is not None:
-        merged = _read_toml(file)
+        merged = _laid_over(merged, _read_toml(file))
     for text in assignments:
         key, sign, value = text.partition("=")
         if not sign:
@@ -282,7 +318,31 @@ def load_config(
     for key, value in (flags or {}).items():
         if value is not None:
             _assign(merged, key, value)
-    return parse_config(merged, str(file) if file else "")
+    return merged
+
+
+def presets() -> list[str]:
+    """Return the names of the presets."""
+    return sorted(p.name.removesuffix(".toml") for p in _PRESETS.iterdir() if p.name.endswith(".toml"))
+
+
+def read_preset(name: str) -> dict[str, Any]:
+    """Return the settings of a preset.
+
+    Raises:
+        UsageError: there is none of that name; names the nearest.
+    """
+    if name not in presets():
+        raise UsageError(f"no preset {name!r}.{nearest(name, presets())}", f"There are: {', '.join(presets())}.")
+    return tomllib.loads((_PRESETS / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {key: dict(value) if isinstance(value, dict) else value for key, value in below.items()}
+    for key, value in above.items():
+        inner = merged.get(key)
+        merged[key] = _laid_over(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def parse_config(values: Mapping[str, Any], source: str = "") -> Config:

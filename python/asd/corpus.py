@@ -1,6 +1,6 @@
 """The recordings of a training set: one look at each, their windows, and a cache of their log-mels.
 
-Axes: N windows of all recordings together.
+Axes: N windows of all recordings together, P recordings.
 """
 
 from __future__ import annotations
@@ -9,18 +9,21 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Generator, Iterable, Mapping
-from dataclasses import dataclass, fields
+import time
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asd import _dsp, features, ready, runs
+from asd import _dsp, features, ready
 from asd.config import FeatureSpec
 from asd.errors import DataError, UsageError
 from asd.events import Caution, Event, Progress
+from asd.survey import Looks, Skipped, Survey
+
+__all__ = ["CACHE_GB", "Corpus", "Paths", "Survey"]
 
 CACHE_GB = 4.0
 """Memory for log-mels, in units of 10^9 bytes: a float32 log-mel of 10 s takes 160 KB, a float16 one half."""
@@ -28,73 +31,38 @@ CACHE_GB = 4.0
 CHUNK = 64
 """Recordings that are looked at between two reports of progress."""
 
+SAVE_SECONDS = 30.0
+"""Work that a look loses at most when it is killed, where it has a file for what was found so far."""
+
+SAVE_SHARE = 0.05
+"""Of its time that it spends on that file, at most; where writing takes seconds, it is written less often."""
+
 _DEFAULT = FeatureSpec()
-_PER_WINDOW = ("files_N", "indices_N", "counts_N", "starts_N")
 
 
-@dataclass(frozen=True)
-class Survey:
-    """What a look at every recording found: all that a feed must know before its first draw.
+class Paths(Sequence[Path]):
+    """Paths as a folder and names below it, or absolute ones: a set may have millions, and a `Path` takes 400 bytes."""
 
-    Attributes:
-        files_N: which recording a window belongs to, as its place among the paths.
-        indices_N: which of its windows it is.
-        counts_N: how many the recording has.
-        starts_N: first sample of the window, at the spec's rate.
-        frames: T of every log-mel.
-        mean, std: of all values of all log-mels: what pre-normalising takes off, and divides by.
-        unreadable: places of the recordings that cannot be read.
-        subject: what was looked at: a digest of the recordings' names, in order, and of how they are read.
-    """
+    def __init__(self, root: str | Path, names: Sequence[str]) -> None:
+        self._root, self._names = os.fspath(root), names
 
-    files_N: NDArray[np.int64]
-    indices_N: NDArray[np.int64]
-    counts_N: NDArray[np.int64]
-    starts_N: NDArray[np.int64]
-    frames: int
-    mean: float
-    std: float
-    unreadable: NDArray[np.int64]
-    subject: str
+    def __len__(self) -> int:
+        return len(self._names)
 
-    def __post_init__(self) -> None:
-        """Check that it can be true, and let nobody write to it. Raises ValueError."""
-        arrays = {name: getattr(self, name) for name in (*_PER_WINDOW, "unreadable")}
-        for name, array in arrays.items():
-            if not isinstance(array, np.ndarray) or array.dtype != np.int64 or array.ndim != 1:
-                raise ValueError(f"{name}: expected int64 of shape (N,)")
-            array.flags.writeable = False
-        if len({len(arrays[name]) for name in _PER_WINDOW}) != 1 or not len(self.files_N):
-            raise ValueError("expected as many files_N, indices_N, counts_N and starts_N, and at least one")
-        if any((array < 0).any() for array in arrays.values()) or (self.indices_N >= self.counts_N).any():
-            raise ValueError("a window that its recording does not have")
-        if self.frames < 1 or not (math.isfinite(self.mean) and math.isfinite(self.std) and self.std > 0):
-            raise ValueError("frames, mean and std: expected finite numbers, frames and std above 0")
+    @overload
+    def __getitem__(self, place: int) -> Path: ...
+    @overload
+    def __getitem__(self, place: slice) -> Paths: ...
+    def __getitem__(self, place: int | slice) -> Path | Paths:
+        """Return one, or a part of them."""
+        if isinstance(place, slice):
+            return Paths(self._root, self._names[place])
+        return Path(self._root, self._names[place])
 
-    def save(self, path: str | Path) -> None:
-        """Write it as ``.npz``, so that a later run need not look at every recording again.
-
-        Raises:
-            DataError: the file cannot be written.
-        """
-        runs.write_npz(Path(path), {field.name: getattr(self, field.name) for field in fields(self)})
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read what `save` wrote.
-
-        Raises:
-            DataError: it is something else, or damaged.
-        """
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                values: dict[str, Any] = {f.name: np.ascontiguousarray(stored[f.name]) for f in fields(cls)}
-            scalars = {"frames": int, "mean": float, "std": float, "subject": str}
-            values.update({name: kind(values[name].item()) for name, kind in scalars.items()})
-            return cls(**values)
-        except Exception as error:  # a damaged archive brings out whatever zipfile and numpy stumble over
-            reason = str(error).partition("\n")[0] or type(error).__name__
-            raise DataError(f"{path}: no survey of recordings ({reason})", "Look at the recordings again.") from None
+    def strings(self) -> Iterator[str]:
+        """Yield them as the system takes them."""
+        below = f"{self._root.rstrip('/')}/" if self._root else ""
+        return (name if name.startswith("/") else below + name for name in self._names)
 
 
 class Corpus:
@@ -110,7 +78,6 @@ class Corpus:
     Attributes:
         paths, spec: as given.
         survey: what `look` found; None before.
-        health: of every recording, once it was looked at here; None where it cannot be read, or cannot say.
 
     Args:
         paths: WAV, FLAC, or ready log-mels (``.npy``).
@@ -137,14 +104,14 @@ class Corpus:
     ) -> None:
         if isinstance(paths, str | Path):
             raise UsageError(f"paths: expected several, got {str(paths)!r} alone", "Name them in a list.")
-        self.paths = [Path(path) for path in paths]
+        self.paths = paths if isinstance(paths, Paths) else Paths("", [os.fspath(path) for path in paths])
         if not self.paths:
             raise UsageError("no recordings to train on", "Name at least one.")
         if not (math.isfinite(cache_gb) and 0 <= cache_gb <= 1e6):
             raise UsageError(f"cache_gb = {cache_gb}: expected 0 or more", "0 keeps no log-mels in memory.")
         self.spec = spec
         self.survey = survey
-        self.health: list[features.Health | None] = [None] * len(self.paths)
+        self._looks = Looks("")
         self._cache_bytes, self._half, self._threads = int(cache_gb * 1e9), half, threads
         self.kernel: _dsp.Corpus | None = None
         if survey is not None:
@@ -154,60 +121,113 @@ class Corpus:
                     "a survey of other recordings, or of these read in another way",
                     "Look at the recordings again, or give the spec and `half` that they were looked at with.",
                 )
-            bad = set(survey.unreadable.tolist())
-            self.kernel = self._open({i: self._unit(path) for i, path in enumerate(self.paths) if i not in bad})
+            units_P, no_recipe = self._units(without=set(survey.unreadable.tolist()))
+            for missing in no_recipe.values():
+                raise missing
+            self.kernel = self._open(units_P)
 
-    def look(self, *, skip_bad: bool = False) -> Generator[Event, None, Survey]:
+    def look(self, *, skip_bad: bool = False, part: str | Path | None = None) -> Generator[Event, None, Survey]:
         """Decode every recording once, fill the cache, and return what was found; also as `survey`.
 
         What was kept before is forgotten; feeds that are at work go on with it.
 
         Args:
             skip_bad: go on without recordings that cannot be read, with a Caution for each.
+            part: a file that holds what was found so far, about twice a minute: a look that ended before its time is
+                gone on with by the next one that names it, and finds the same, bit for bit. One that is damaged, or
+                of something else, is started again with a Caution. It stays when the look ends.
 
         Raises:
-            DataError: a recording that cannot be read, log-mels of several lengths, or nothing but silence.
+            DataError: a recording that cannot be read, log-mels of several lengths, or nothing but silence; or `part`
+                cannot be written.
         """
-        found: dict[int, _dsp.Found] = {}
-        total, width = len(self.paths), features.threads_or_all(self._threads)
-        units: dict[int, float | None] = {}
-        for file, path in enumerate(self.paths):
+        total, width, subject = len(self.paths), features.threads_or_all(self._threads), self._subject()
+        looks = Looks(subject)
+        if part is not None and Path(part).exists():
             try:
-                units[file] = self._unit(path)
+                looks = Looks.load(Path(part), subject, total)
+                yield Progress("reading", len(looks), total)
             except DataError as error:
-                if not skip_bad:
-                    raise
-                yield Caution(f"skipped {error.message}")
-        kernel = self._open(units)
-        for first in range(0, total, CHUNK):
+                yield Caution(f"{error.message}; every recording is looked at again")
+        units_P, no_recipe = self._units()
+        if not skip_bad:
+            for skipped in looks.skipped:  # by a look that went on without
+                raise features.Unreadable(self.paths[skipped.file], skipped.reason, skipped.hint).error()
+            for missing in no_recipe.values():
+                raise missing
+        kernel = self._open(units_P)
+        save_at = time.monotonic() + SAVE_SECONDS
+        for first in range(len(looks), total, CHUNK):
+            found: list[_dsp.Found | Skipped] = []
             for file, result in enumerate(kernel.survey(first, min(first + CHUNK, total), width), first):
-                if isinstance(result, _dsp.Found):
-                    found[file] = result
-                elif file in units:
-                    bad = features.Unreadable(self.paths[file], result.reason, result.hint)
-                    if not skip_bad:
-                        raise bad.error()
-                    yield Caution(f"skipped {bad.path}: {bad.reason}")
-            yield Progress("reading", min(first + CHUNK, total), total)
-        survey = self._surveyed(found)
-        looks = (found.get(file) for file in range(total))
-        self.health = [features.as_health(look.health) if look and look.health else None for look in looks]
-        self.kernel, self.survey = kernel, survey
-        return survey
+                if isinstance(result, _dsp.Found) and file not in no_recipe:
+                    found.append(result)
+                    continue
+                bad = self._bad(file, no_recipe.get(file, result))
+                if not skip_bad:
+                    raise bad.error()
+                found.append(Skipped(file, bad.reason, bad.hint))
+                yield Caution(f"skipped {bad.path}: {bad.reason}")
+            looks.add(found)
+            if part is not None and (now := time.monotonic()) >= save_at:
+                looks.save(Path(part))
+                saved = time.monotonic()
+                save_at = saved + max(SAVE_SECONDS, (saved - now) / SAVE_SHARE)
+            yield Progress("reading", len(looks), total)
+        self._looks = looks
+        self.survey, self.kernel = self._surveyed(looks), kernel
+        return self.survey
+
+    @property
+    def health(self) -> list[features.Health | None]:
+        """Of every recording, once it was looked at here; None where it cannot be read, or cannot say."""
+        looks = self._looks
+        return [looks.health(file) if file < len(looks) else None for file in range(len(self.paths))]
+
+    @property
+    def skipped(self) -> list[features.Unreadable]:
+        """The recordings that the last look here could not read."""
+        return [features.Unreadable(self.paths[s.file], s.reason, s.hint) for s in self._looks.skipped]
 
     @property
     def room(self) -> int:
         """Bytes of the cache that are still free."""
         return self._cache_bytes if self.kernel is None else self.kernel.room()
 
-    def _unit(self, path: Path) -> float | None:
-        return ready.ln_per_unit(path, self.spec) if ready.is_ready(path) else None
+    def _units(self, without: Collection[int] = ()) -> tuple[NDArray[np.float64], dict[int, DataError]]:
+        """Return what makes natural logarithms of ready log-mels, NaN for audio; and why there is none.
 
-    def _open(self, units: Mapping[int, float | None]) -> _dsp.Corpus:
-        """Return the recordings with an empty cache; those without an entry in `units` are never read."""
+        Args:
+            without: recordings that are not looked at.
+        """
+        units_P = np.full(len(self.paths), np.nan)
+        no_recipe: dict[int, DataError] = {}
+        of_folder: dict[Path, float] = {}
+        for file, name in enumerate(self.paths.strings()):
+            if name[-4:].lower() != ".npy" or file in without:
+                continue
+            path = self.paths[file]
+            try:
+                if path.parent not in of_folder:
+                    of_folder[path.parent] = ready.ln_per_unit(path, self.spec)
+                units_P[file] = of_folder[path.parent]
+            except DataError as error:
+                no_recipe[file] = error
+        return units_P, no_recipe
+
+    def _bad(self, file: int, what: DataError | _dsp.Found | _dsp.Failure) -> features.Unreadable:
+        path = self.paths[file]
+        if isinstance(what, DataError):
+            return features.Unreadable(path, what.message.removeprefix(f"{path}: "), what.hint)
+        assert isinstance(what, _dsp.Failure)
+        return features.Unreadable(path, what.reason, what.hint)
+
+    def _open(self, units_P: NDArray[np.float64]) -> _dsp.Corpus:
+        """Return the recordings with an empty cache."""
+        units = (None if unit != unit else unit for unit in units_P.tolist())
         return _dsp.Corpus(
             features.kernel(self.spec),
-            [(os.fspath(path), units.get(file)) for file, path in enumerate(self.paths)],
+            list(zip(self.paths.strings(), units, strict=True)),
             self.spec.clip_samples,
             None if self.spec.channel == "mix" else self.spec.channel,
             self.spec.allow_upsampling,
@@ -216,42 +236,46 @@ class Corpus:
         )
 
     def _subject(self) -> str:
-        names = [path.name for path in self.paths]
+        names = [path.rpartition("/")[2] for path in self.paths.strings()]
         what = json.dumps([names, self.spec.model_dump(mode="json"), self._half])
         return hashlib.blake2b(what.encode(errors="surrogateescape"), digest_size=16).hexdigest()
 
-    def _surveyed(self, found: Mapping[int, _dsp.Found]) -> Survey:
-        if not found:
+    def _surveyed(self, looks: Looks) -> Survey:
+        table_P = looks.table()
+        files = np.flatnonzero(table_P["windows"])
+        if not len(files):
+            first = self.skipped[0]
             raise DataError(
-                f"none of the {len(self.paths)} recordings can be read", "Look at them with: asd data verify"
+                f"none of the {len(self.paths)} recordings can be read, the first: {first.path}: {first.reason}",
+                first.hint,
             )
-        first = next(iter(found))
-        frames = found[first].frames
-        for file, look in found.items():
-            if look.frames != frames:
-                raise DataError(
-                    f"{self.paths[file]}: its log-mel has {look.frames} frames, "
-                    f"that of {self.paths[first]} has {frames}",
-                    "One training set has log-mels of one shape; leave the others out.",
-                )
-        files, looks = np.array(list(found), np.int64), list(found.values())
-        counts = np.array([len(look.starts) for look in looks])
+        found = table_P[files]
+        frames = int(found["frames"][0])
+        for file in files[found["frames"] != frames]:
+            raise DataError(
+                f"{self.paths[file]}: its log-mel has {table_P['frames'][file]} frames, "
+                f"that of {self.paths[files[0]]} has {frames}",
+                "One training set has log-mels of one shape; leave the others out.",
+            )
+        counts = found["windows"]
         values = int(counts.sum()) * frames * self.spec.n_mels
-        mean = math.fsum(look.sum for look in looks) / values
-        std = math.sqrt(max(math.fsum(look.squares for look in looks) / values - mean**2, 0.0))
+        mean = math.fsum(found["sum"].tolist()) / values
+        std = math.sqrt(max(math.fsum(found["squares"].tolist()) / values - mean**2, 0.0))
         if std < 1e-6 * max(1.0, abs(mean)):
             raise DataError(
                 "all recordings sound alike: every value of every log-mel is the same",
                 "Is there a signal? Look at the recordings with: asd data verify",
             )
+        firsts = np.cumsum(counts) - counts
         return Survey(
             files_N=np.repeat(files, counts),
-            indices_N=np.concatenate([np.arange(count) for count in counts]),
+            indices_N=np.arange(counts.sum()) - np.repeat(firsts, counts),
             counts_N=np.repeat(counts, counts),
-            starts_N=np.concatenate([np.array(look.starts, np.int64) for look in looks]),
+            starts_N=looks.starts(),
             frames=frames,
             mean=mean,
             std=std,
-            unreadable=np.array([file for file in range(len(self.paths)) if file not in found], np.int64),
-            subject=self._subject(),
+            seconds=math.fsum(found["seconds"].tolist()),
+            unreadable=np.flatnonzero(table_P["windows"] == 0),
+            subject=looks.subject,
         )

@@ -52,6 +52,20 @@ class RunFolderError(AsdError):
     exit_code = 4
 
 
+class Stopped(AsdError):  # noqa: N818 (nothing went wrong)
+    """A signal asked a long job to end, and it did in good order.
+
+    Args:
+        signal: its number; the exit code is 128 more.
+        message: where the job stopped.
+    """
+
+    def __init__(self, signal: int, message: str, hint: str = "Go on with the same command and --resume.") -> None:
+        super().__init__(message, hint)
+        self.signal = signal
+        self.exit_code = 128 + signal
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'fan'?"`` for the known name closest to `name`, or an empty string."""
     by_lower = {k.lower(): k for k in known}

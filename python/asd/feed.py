@@ -69,8 +69,8 @@ class Feed:
             There must be at least two: one is the caller's while the next is filled. Nobody else may touch them.
         mean, std: for pre-normalising; None takes the survey's.
         threads: 1 to 1024; None takes all that this process may use.
-        alpha, bank_size, mix_domain, mix_band, eps, post_normalise: as of `asd.two_views`. Post-normalising takes the
-            rows of this rank together; as many log-mels as `bank_size` stay in memory.
+        alpha, crop, bank_size, mix_domain, mix_band, eps, post_normalise: as of `asd.two_views`. Post-normalising takes
+            the rows of this rank together; as many log-mels as `bank_size` stay in memory.
 
     Raises:
         UsageError: a batch larger than the set, labels or shares that do not fit.
@@ -96,6 +96,7 @@ class Feed:
         std: float | None = None,
         threads: int | None = None,
         alpha: float = augment.ALPHA,
+        crop: bool = True,
         bank_size: int = augment.BANK_SIZE,
         mix_domain: MixDomain = "normalised",
         mix_band: MixBand = "full",
@@ -117,7 +118,7 @@ class Feed:
         self._buffers = _buffers(buffers, shape, prefetch)
         self._feed = _dsp.Feed(
             kernel,
-            augment.kernel(shape, alpha, bank_size, mix_domain, mix_band, mean, std, corpus.spec, eps),
+            augment.kernel(shape, alpha, crop, bank_size, mix_domain, mix_band, mean, std, corpus.spec, eps),
             [survey.files_N, survey.indices_N, survey.counts_N, survey.starts_N],
             groups,
             pattern,
@@ -172,6 +173,8 @@ def round_of(shares: Mapping[Any, int]) -> list[Any]:
 
     Each time all keys gain their share, and the one that has most is taken and pays the sum of all.
     """
+    if len(set(shares.values())) == 1:  # with many classes the rest takes long
+        return list(shares) * next(iter(shares.values()))
     total = sum(shares.values())
     credit = dict.fromkeys(shares, 0)
     taken = []

@@ -8,6 +8,7 @@ everything that it says lies in these files.
 from __future__ import annotations
 
 import csv
+import fcntl
 import glob
 import io
 import json
@@ -19,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from asd.errors import DataError, RunFolderError
 
@@ -76,7 +77,8 @@ class Run:
                 raise RunFolderError(f"{path}: holds runs and is none itself", f"Name one of them: {runs[0]}")
             raise RunFolderError(f"{path}: no run folder here", f"Runs in {path.parent}: {_names(path.parent)}")
         if not (path / "DONE").is_file():
-            raise RunFolderError(f"{path}: its training did not end", "Train it again with --overwrite.")
+            way = "Go on with the same asd command and --resume" if (path / "checkpoint").is_dir() else "Train it again"
+            raise RunFolderError(f"{path}: its training did not end", f"{way}, or start anew with --overwrite.")
         return cls(path)
 
     @property
@@ -175,6 +177,75 @@ def new_run(path: Path, overwrite: bool) -> Iterator[Path]:
         _take_name(staging, path, overwrite)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def training_run(path: Path, *, overwrite: bool, resume: bool) -> Iterator[Path]:
+    """Give the folder of a long training, which keeps its checkpoints under its own name from the start.
+
+    An interrupted training can be gone on with; only one process at a time may work in the folder.
+
+    Args:
+        overwrite: remove an older run of this name.
+        resume: go on with a training that did not end.
+
+    Raises:
+        RunFolderError: something is in the way, nothing can be resumed, or another training is at work there.
+        DataError: the folder cannot be written.
+    """
+    if resume:
+        if not (path / "config.toml").is_file():
+            raise RunFolderError(f"{path}: no training to go on with", f"Runs in {path.parent}: {_names(path.parent)}")
+        if (path / "DONE").is_file():
+            raise RunFolderError(
+                f"{path}: its training has ended, there is nothing to resume", "Train it anew with --overwrite."
+            )
+    elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+        _make_way(path, overwrite)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / ".lock").open("w")
+    except OSError as error:
+        hint = "Choose a folder that you may write to with --runs."
+        raise DataError(f"{path}: cannot be written ({error.strerror})", hint) from error
+    with lock:
+        _lock(lock, path)
+        yield path
+        (path / ".lock").unlink(missing_ok=True)
+        write_text(path / "DONE", "")
+
+
+def _make_way(path: Path, overwrite: bool) -> None:
+    """Remove an older run, if that is wanted and it is one."""
+    is_run = (path / "config.toml").is_file()
+    begun = is_run and not (path / "DONE").is_file()
+    if not overwrite:
+        ways = "go on with it with --resume, replace it with --overwrite" if begun else "Replace it with --overwrite"
+        raise RunFolderError(
+            f"{path}: is in the way" + (" (its training did not end)" if begun else ""),
+            f"{ways[0].upper()}{ways[1:]}, or choose another --name.",
+        )
+    if not is_run and not (path.is_dir() and {p.name for p in path.iterdir()} <= {".lock", "train.log"}):
+        raise RunFolderError(
+            f"{path}: is in the way and is no run folder, so --overwrite leaves it alone", "Choose another --name."
+        )
+    if (path / ".lock").is_file():
+        with (path / ".lock").open("w") as lock:
+            _lock(lock, path)
+    try:
+        shutil.rmtree(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be removed ({error.strerror})", "Choose another --name.") from error
+
+
+def _lock(stream: IO[str], path: Path) -> None:
+    """Make sure that no other process works in a run folder; the system lets go when this one ends, however it does."""
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise RunFolderError(
+            f"{path}: another training is at work in it", "Wait for its end, or choose another --name."
+        ) from error
 
 
 def _take_name(staging: Path, path: Path, overwrite: bool) -> None:

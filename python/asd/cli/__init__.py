@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from asd.cli import bench, data, demo, doctor, report, score, train
+from asd.cli import bench, data, demo, doctor, pretrain, report, score, train
 from asd.cli._errors import GuardedGroup
 
 app = typer.Typer(
@@ -40,6 +40,7 @@ def _root(
 
 app.command("demo")(demo.demo)
 app.add_typer(data.app, name="data")
+app.command("pretrain")(pretrain.pretrain)
 app.command("train")(train.train)
 app.command("score")(score.score)
 app.command("report")(report.report)

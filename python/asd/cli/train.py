@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from asd.cli._output import channel_of, data_root, drive, next_step, out, print_json, say, shell, tell_all
+from asd.cli._training import Device, EncoderName, encoder_flags, need_torch, settings_of, stored_settings, train_in
 from asd.errors import UsageError, nearest
 from asd.events import Caution
 
@@ -27,6 +30,8 @@ class Method(StrEnum):
     """How a detector is made."""
 
     baseline = "baseline"
+    contrastive = "contrastive"
+    finetune = "finetune"
 
 
 class Aggregate(StrEnum):
@@ -46,7 +51,31 @@ def train(
         Path | None, typer.Option(help="Own recordings of one machine that is well: a folder, or one long file.")
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Data root. Default: $ASD_DATA, else ./data.")] = None,
-    method: Annotated[Method | None, typer.Option(help="baseline: training-free statistics, in seconds.")] = None,
+    method: Annotated[
+        Method | None,
+        typer.Option(
+            help="baseline: training-free statistics, in seconds. contrastive: the default for the layouts of DCASE "
+            "2020 and MIMII. finetune: a classifier, the default for DCASE 2021 on."
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Named settings: dcase2020, dcase2022, mn-official. [the method's own]")
+    ] = None,
+    encoder: Annotated[EncoderName | None, typer.Option(help="The network. [small]")] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--from", help="Start from the weights of this run of pretrain or train.")
+    ] = None,
+    scorer: Annotated[
+        str | None, typer.Option(help="From embedding to score: knn, mahalanobis, fused:knn, ... [auto]")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the training set; 0 takes weights as they are.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Clips a step. [64]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, order and views. [0]")] = None,
+    device: Annotated[Device | None, typer.Option(help="[auto: a GPU where there is one]")] = None,
+    cache_gb: Annotated[float | None, typer.Option(help="Memory for log-mels, in GB. [4]")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with a training that was stopped.")] = False,
     name: Annotated[str, typer.Option(help="Name of the run. Default: MACHINE-ID.")] = "",
     runs: Annotated[Path, typer.Option(help="Where run folders lie.")] = Path("runs"),
     exclude: Annotated[list[str] | None, typer.Option(help="Leave this recording out; may be repeated.")] = None,
@@ -75,36 +104,52 @@ def train(
         raise UsageError(
             "--machine and --normal exclude each other", "--normal takes the machine's name from its folder."
         )
-    settings = _settings(
-        config,
-        assign or [],
-        {
-            "method": method and method.value,
-            "aggregate": aggregate and aggregate.value,
-            "false_alarm_rate": false_alarm_rate,
-            "threads": threads,
-            "force": force or None,
-            "features.channel": None if channel is None else channel_of(channel),
-            "features.allow_upsampling": allow_upsampling or None,
-            "data.root": str(data) if data else "" if normal else None,
-            # One of the two takes the place of the other in a config file, which may be that of a run.
-            "data.machine": machine or ("" if normal else None),
-            "data.ids": _ids(id),
-            "data.normal": str(normal) if normal else "" if machine else None,
-            "data.exclude": exclude or None,
-            "data.session_regex": session_regex,
-            "data.skip_bad": skip_bad or None,
-        },
-    )
-    catalog, settings = _open(settings)
+    flags = {
+        **({} if resume else encoder_flags(weights, encoder and encoder.value)),
+        "method": method and method.value,
+        "scorer": scorer,
+        "optimiser.epochs": epochs,
+        "optimiser.batch_size": batch_size,
+        "seed": seed,
+        "device": device and device.value,
+        "cache_gb": cache_gb,
+        "aggregate": aggregate and aggregate.value,
+        "false_alarm_rate": false_alarm_rate,
+        "threads": threads,
+        "force": force or None,
+        "features.channel": None if channel is None else channel_of(channel),
+        "features.allow_upsampling": allow_upsampling or None,
+        "data.root": str(data) if data else "" if normal else None,
+        # One of the two takes the place of the other in a config file, which may be that of a run.
+        "data.machine": machine or ("" if normal else None),
+        "data.ids": _ids(id),
+        "data.normal": str(normal) if normal else "" if machine else None,
+        "data.exclude": exclude or None,
+        "data.session_regex": session_regex,
+        "data.skip_bad": skip_bad or None,
+    }
+    if resume:
+        folder = runs / (name or _default_name(machine, _ids(id) or [], normal))
+        asked = {"encoder.name": encoder and encoder.value, **flags, "data.root": str(data.resolve()) if data else None}
+        if normal:
+            asked |= {"data.normal": str(normal.resolve()), "data.machine": None}
+        settings = stored_settings(folder, assign or [], asked)
+        catalog, settings = _open(settings)
+    else:
+        catalog, settings = _settled(preset, config, assign or [], flags)
+        folder = runs / (name or _default_name(settings.data.machine, settings.data.ids, settings.data.normal))
     tell_all(catalog.notes)
     clips, sections = _choose(catalog, settings)
-    folder = runs / (name or _default_name(settings))
+    if settings.method != "baseline":
+        need_torch()
     if dry_run:
         _show_plan(settings, clips, sections, folder)
         next_step(shell("asd", *(word for word in sys.argv[1:] if word != "--dry-run")))
         return
-    trained = _train(clips, sections, settings, folder, overwrite)
+    others = _others(catalog, settings)
+    trained = _train(clips, others, sections, settings, folder, overwrite, resume)
+    if trained is None:
+        return  # a process of torchrun that is not the first
     if json:
         print_json({"run": str(folder), **trained.detector.describe()})
     else:
@@ -112,16 +157,27 @@ def train(
     next_step(_score_command(folder, catalog, settings))
 
 
-def _settings(file: Path | None, assignments: list[str], flags: dict[str, Any]) -> Config:
-    from asd.config import load_config
+def _settled(
+    preset: str | None, file: Path | None, assignments: list[str], flags: dict[str, Any]
+) -> tuple[Catalog, Config]:
+    """Return the catalog and the settings; where nothing names a method, the layout of the recordings does."""
+    opened: list[tuple[Catalog, Config]] = []
 
-    settings = load_config(file, assignments, flags)
-    if not settings.data.machine and not settings.data.normal:
-        raise UsageError(
-            "which machine? name one of the data root, or a folder of own recordings",
-            "asd train --machine fan --id 00, or: asd train --normal FOLDER; asd data list shows what is there",
+    def method_of(given: dict[str, Any]) -> str:
+        from asd.config import load_config
+
+        catalog, settings = _open(load_config(file, assignments, flags))
+        opened.append((catalog, settings))
+        layout = catalog.layouts.get(settings.data.machine)
+        return {"dcase2020": "contrastive", "mimii": "contrastive", "dcase2021": "finetune"}.get(
+            str(layout), "baseline"
         )
-    return settings
+
+    settings = settings_of(preset, file, assignments, flags, method_of)
+    if opened:
+        ((catalog, located),) = opened
+        return catalog, settings.model_copy(update={"data": located.data})
+    return _open(settings)
 
 
 def _ids(text: str | None) -> list[str] | None:
@@ -137,6 +193,12 @@ def _ids(text: str | None) -> list[str] | None:
 def _open(settings: Config) -> tuple[Catalog, Config]:
     """Return the catalog, and the settings with the data root and machine spelled out."""
     from asd.data.catalog import machines_named, open_catalog, open_folder
+
+    if not settings.data.machine and not settings.data.normal:
+        raise UsageError(
+            "which machine? name one of the data root, or a folder of own recordings",
+            "asd train --machine fan --id 00, or: asd train --normal FOLDER; asd data list shows what is there",
+        )
 
     if settings.data.normal:
         catalog = open_folder(Path(settings.data.normal))
@@ -173,18 +235,40 @@ def _find(text: str, clips: list[Clip]) -> Path:
     raise UsageError(f"--exclude {text}: no such training recording.{nearest(text, [c.name for c in clips])}")
 
 
-def _default_name(settings: Config) -> str:
-    if settings.data.normal:
-        return settings.data.machine
-    return f"{settings.data.machine}-{'+'.join(settings.data.ids) or 'all'}"
+def _default_name(machine: str, ids: Sequence[str], normal: Path | str | None) -> str:
+    if normal:
+        return machine or Path(normal).resolve().stem
+    return f"{machine}-{'+'.join(ids) or 'all'}"
 
 
-def _train(clips: list[Clip], sections: list[str], settings: Config, folder: Path, overwrite: bool) -> Trained:
+def _others(catalog: Catalog, settings: Config) -> list[Clip]:
+    """Return the normals of other machines that a classifier of all machines learns from."""
+    if settings.method != "finetune" or settings.classifier.classes != "root":
+        return []
+    own = settings.data.machine
+    return [c for m in catalog.machines() if m != own for c in catalog.clips if c.machine == m and c.split == "train"]
+
+
+def _train(
+    clips: list[Clip],
+    others: list[Clip],
+    sections: list[str],
+    settings: Config,
+    folder: Path,
+    overwrite: bool,
+    resume: bool,
+) -> Trained | None:
+    said = f"{len(clips)} normal recordings of {settings.data.machine}, to model: {', '.join(sections)}"
+    if settings.method != "baseline":
+        from asd.train.detector import train_detector
+
+        work = partial(train_detector, clips, settings, sections, others=others)
+        return train_in(folder, work, settings, said, overwrite=overwrite, resume=resume)
     from asd.runs import new_run
     from asd.train.baseline import train_baseline
 
     with new_run(folder, overwrite) as staging, (staging / "train.log").open("w", encoding="utf-8", buffering=1) as log:
-        say(f"{len(clips)} normal recordings of {settings.data.machine}, to model: {', '.join(sections)}")
+        say(said)
         trained = drive(train_baseline(clips, settings, sections), lambda line: print(line, file=log))
         trained.write(staging, settings)
     return trained
@@ -198,6 +282,11 @@ def _show_plan(settings: Config, clips: list[Clip], sections: list[str], folder:
     for section, n in sorted(Counter(c.section for c in clips).items()):
         role = "modelled" if section in sections else "helps as a sibling"
         out.print(f"section {section}: {n} training recordings, {role}", markup=False)
+    if settings.method != "baseline":
+        from asd.cli._training import show_network
+
+        show_network(settings)
+        return
     size = 3 * settings.features.n_mels
     out.print(f"parameters: {size * (size + 3) // 2} a section (mean and covariance of {size} features)")
     out.print(

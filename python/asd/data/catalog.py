@@ -28,7 +28,7 @@ from asd.data.labels import add_attributes, add_labels, read_labels
 from asd.data.layouts import Row, keep_one_naming, rows_by_machine, rows_of_one
 from asd.data.names import AUDIO_SUFFIXES, Layout, Split, parse_name, recorded_at, stem_of
 from asd.data.splits import Chosen, settle_splits
-from asd.data.tree import Folder, Tree, absolute, existing_folder, read_tree
+from asd.data.tree import Folder, Tree, absolute, existing_folder, recordings_below
 from asd.errors import DataError, UsageError, nearest
 from asd.events import Caution, Note
 from asd.words import count
@@ -176,7 +176,7 @@ def open_catalog(root: Path | str, labels: Path | str | None = None) -> Catalog:
         DataError: `root` is absent, unreadable or has no recordings; two files are one clip; or the labels do not
             fit the evaluation files.
     """
-    tree = _recordings_below(existing_folder(Path(root)))
+    tree = recordings_below(existing_folder(Path(root)))
     catalog = _build(tree, rows_by_machine(tree))
     if labels is None:
         return catalog
@@ -204,7 +204,7 @@ def open_folder(path: Path | str, *, for_scoring: bool = False) -> Catalog:
     elif path.suffix.lower() in AUDIO_SUFFIXES and not path.exists():
         raise DataError(f"{path}: no such file", f"See what is there: ls {_quoted(path.parent)}")
     else:
-        tree = _recordings_below(existing_folder(path))
+        tree = recordings_below(existing_folder(path))
         rows = rows_of_one(tree)
     if for_scoring:
         rows = [replace(row, split="test") for row in rows]
@@ -249,19 +249,6 @@ def session_of(clip: Clip, pattern: re.Pattern[str] | str | None) -> str:
     if "session" in expression.groupindex:
         return match["session"] or ""
     return (match[1] if expression.groups else match[0]) or ""
-
-
-def _recordings_below(root: Path) -> Tree:
-    tree = read_tree(root)
-    if tree.folders:
-        return tree
-    if tree.others:
-        kinds = ", ".join(f"{n} {suffix}" for suffix, n in sorted(tree.others.items()))
-        raise DataError(f"{root}: no .wav or .flac in it, but {kinds}", tree.convert())
-    raise DataError(
-        f"{root}: no recordings in it (.wav, .flac, or log-mels as .npy)",
-        "Name the folder of your recordings with --data or $ASD_DATA, or make some: asd data synth data",
-    )
 
 
 def _build(tree: Tree, rows: Iterable[Row]) -> Catalog:

@@ -97,6 +97,24 @@ def read_tree(root: Path) -> Tree:
     return Tree(root, tuple(sorted(folders, key=lambda folder: folder.parts)), others, an_other)
 
 
+def recordings_below(root: Path) -> Tree:
+    """List the recordings below `root`, of which there must be some.
+
+    Raises:
+        DataError: as of `read_tree`; or none.
+    """
+    tree = read_tree(root)
+    if tree.folders:
+        return tree
+    if tree.others:
+        kinds = ", ".join(f"{n} {suffix}" for suffix, n in sorted(tree.others.items()))
+        raise DataError(f"{root}: no .wav or .flac in it, but {kinds}", tree.convert())
+    raise DataError(
+        f"{root}: no recordings in it (.wav, .flac, or log-mels as .npy)",
+        "Name the folder of your recordings with --data or $ASD_DATA, or make some: asd data synth data",
+    )
+
+
 def existing_folder(path: Path) -> Path:
     """Return `path` absolute. Raises DataError, with the nearest name, when it is no folder."""
     path = absolute(path)
@@ -161,16 +179,26 @@ def _unreadable(path: Path, error: OSError) -> DataError:
 
 def _must_be_text(path: Path, files: list[str]) -> None:
     files.reverse()
+    if _is_text(f"{path}\n{''.join(files)}"):  # in one go, as there may be millions
+        return
     for name in files:
-        try:
-            str(path / name).encode()
-        except UnicodeEncodeError:
+        file = str(path / name)
+        if _is_text(file):
+            continue
+        if "\r" in file:
             raise DataError(
-                f"{os.fsencode(path / name)!r}: the name is not valid UTF-8",
-                "Rename the file or its folder: results name recordings in UTF-8 files.",
-            ) from None
-        if "\r" in str(path / name):
-            raise DataError(
-                f"{str(path / name)!r}: the name has a carriage return in it",
+                f"{file!r}: the name has a carriage return in it",
                 "Rename the file or its folder: results name recordings in CSV files, where this ends a line.",
             )
+        raise DataError(
+            f"{os.fsencode(file)!r}: the name is not valid UTF-8",
+            "Rename the file or its folder: results name recordings in UTF-8 files.",
+        )
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\r" not in name

@@ -24,6 +24,9 @@ from asd.errors import DataError
 SIBLINGS = "baseline-siblings"
 ALONE = "baseline-alone"
 
+SMALLEST_DISTANCE = 1e-12
+"""What the logarithm takes a distance of 0 for: that of a copy of a training normal."""
+
 WEIGHTS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 """The weights a of the siblings' covariance that compete."""
 
@@ -132,6 +135,10 @@ class BaselineScorer:
         """Return the anomaly score of each window, (W,); larger is more anomalous."""
         return self.gaussians[section].distances(embedded[POOLED])
 
+    def log_score(self, embedded: Mapping[str, Floats], section: str) -> Floats:
+        """Return its logarithm, (W,)."""
+        return log(self.score(embedded, section))
+
     def arrays(self) -> dict[str, Floats]:
         """Return everything that was fitted, for storage."""
         return {f"{self.name}/{s}/{key}": v for s, g in self.gaussians.items() for key, v in g.arrays().items()}
@@ -145,6 +152,11 @@ class BaselineScorer:
         """
         keys = ("mean", "cholesky", "weight")
         return cls(name, {s: Gaussian.from_arrays({k: arrays[f"{name}/{s}/{k}"] for k in keys}) for s in sections})
+
+
+def log(distances_W: Floats) -> Floats:
+    """Return the logarithm of distances."""
+    return np.log(np.maximum(distances_W, SMALLEST_DISTANCE))
 
 
 def fit_gaussian(normals: Normals, section: str, siblings: bool) -> Gaussian:

@@ -19,7 +19,10 @@ from asd.features import pre_normalise
 if TYPE_CHECKING:
     import torch
 
+    from asd.models.encoders import Encoder
+
 NETWORK = "network"
+SUMMARY = "summary"
 CLASSES = "classes"
 """The embeddings that a network gives, by name."""
 
@@ -53,6 +56,7 @@ class NetworkFacts(Frozen):
         width, norm: of the encoder.
         mean, std: for pre-normalising.
         embedding_size: D.
+        summary_size: S; 0 for an encoder without a summary.
         head: the classifier, where one was trained.
         score_hop: the encoder takes stretches of a window, which start every so many frames; their embeddings and
             log-odds are averaged. None: it takes whole windows.
@@ -66,6 +70,7 @@ class NetworkFacts(Frozen):
     mean: float
     std: float = Field(gt=0)
     embedding_size: int = Field(ge=1, le=2**16)
+    summary_size: int = Field(0, ge=0, le=2**16)
     head: HeadFacts | None = None
     score_hop: int | None = Field(None, ge=1)
 
@@ -92,7 +97,7 @@ class Network:
     """
 
     about: NetworkFacts
-    encoder: torch.nn.Module
+    encoder: Encoder
     head: torch.nn.Module | None = None
 
     def __post_init__(self) -> None:
@@ -107,8 +112,9 @@ class Network:
             logmel_WFT: W >= 1, natural logarithm, as read: this pre-normalises them.
 
         Returns:
-            ``"network"`` (W, D); with a classifier also ``"classes"`` (W, P): for each of the P sections of
-            `NetworkFacts.places` log(1 − p) − log(p), p the probability of all its classes together.
+            ``"network"`` (W, D); of an encoder that has one ``"summary"`` (W, S); with a classifier ``"classes"``
+            (W, P): for each of the P sections of `NetworkFacts.places` log(1 − p) − log(p), p the probability of all
+            its classes together.
         """
         import torch
 
@@ -140,6 +146,8 @@ class Network:
         device = next(self.encoder.parameters()).device
         embedding_BD = self.encoder(x_BFT.contiguous().to(device))
         embeddings = {NETWORK: embedding_BD.double().cpu()}
+        if self.about.summary_size:
+            embeddings[SUMMARY] = self.encoder.summary(x_BFT.contiguous().to(device)).double().cpu()
         if self.head is not None and self.about.places:
             logits_BC = self.head(embedding_BD).double().cpu()
             odds = [
@@ -186,8 +194,9 @@ class Network:
             encoder = encoders.build_encoder(
                 about.encoder, about.bands, about.frames, width=about.width, norm=about.norm
             )
-            if encoder.embedding_size != about.embedding_size:
-                raise ValueError(f"embedding_size {about.embedding_size}, the encoder's is {encoder.embedding_size}")
+            for size in ("embedding_size", "summary_size"):
+                if getattr(encoder, size) != getattr(about, size):
+                    raise ValueError(f"{size} {getattr(about, size)}, the encoder's is {getattr(encoder, size)}")
             if facts := about.head:
                 head = heads.build_head(
                     facts.kind,

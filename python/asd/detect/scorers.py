@@ -10,18 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asd.detect import DEFAULT_SCORER
-from asd.detect.baseline import ALONE, SIBLINGS, Floats, Gaussian, Normals, fit_gaussian
+from asd.detect.baseline import ALONE, SIBLINGS, Floats, Gaussian, Normals, fit_gaussian, log
 from asd.detect.blas import one_blas_thread
 from asd.detect.mixture import Mixture
 from asd.detect.neighbours import Density, Nearest, Outlier, WhitenedNearest
-from asd.detect.network import CLASSES, NETWORK
+from asd.detect.network import CLASSES, NETWORK, SUMMARY
 from asd.errors import UsageError, nearest
-
-SMALLEST_DISTANCE = 1e-12
-"""What the logarithm takes a distance of 0 for: that of a copy of a training normal."""
 
 FUSIONS = ("fused", "fused-min")
 CLASSIFIER = "classifier"
+ENSEMBLE = "ensemble"
+"""The nearest normal by embedding, and the Mahalanobis distance of the summary, or of the embedding without one."""
+
+SECOND_OF_ENSEMBLE = ("summary", "summary-alone", "mahalanobis-siblings", "mahalanobis")
+"""What may stand beside ``"knn"`` in the ensemble: with a network's summary or without, with siblings or without."""
 
 
 class Scorer(Protocol):
@@ -46,7 +48,7 @@ class Scorer(Protocol):
 
 
 class Fusible(Scorer, Protocol):
-    """A scorer whose score can be fused with the baseline's."""
+    """A scorer whose score can be fused with another's."""
 
     def log_score(self, embedded: Mapping[str, Floats], section: str) -> Floats:
         """Return the logarithm of the distance that the score is, (W,)."""
@@ -76,11 +78,13 @@ class Kind:
 
     Attributes:
         count: K where the name does not say it; None: there is no K.
+        of: the embedding that it looks at.
     """
 
     model: type[Model]
     fit: Callable[[Normals, str, int], Model]
     count: int | None = None
+    of: str = NETWORK
 
 
 def _own(normals: Normals, section: str, _: int) -> Gaussian:
@@ -99,8 +103,10 @@ KINDS: Mapping[str, Kind] = {
     "gmm": Kind(Mixture, Mixture.fit, 2),
     "lof": Kind(Outlier, Outlier.fit, 20),
     "density-knn": Kind(Density, Density.fit, 4),
+    "summary": Kind(Gaussian, _shared, of=SUMMARY),
+    "summary-alone": Kind(Gaussian, _own, of=SUMMARY),
 }
-"""The scorers on a network's embedding but the classifier; each is documented with its model."""
+"""The scorers on a network's embeddings but the classifier; each is documented with its model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +115,7 @@ class ScorerName:
 
     Attributes:
         text: the name.
-        kind: of `KINDS`, ``"classifier"``, or the name of a baseline.
+        kind: of `KINDS`, ``"classifier"``, ``"ensemble"``, or the name of a baseline.
         count: K, 0 where there is none.
         fusion: of `FUSIONS`, or an empty string.
     """
@@ -140,7 +146,7 @@ def parse_scorer(text: str) -> ScorerName:
     if fusion not in FUSIONS:
         fusion, rest = "", text
     kind, colon, digits = rest.partition(":")
-    names = [*KINDS, CLASSIFIER] if fusion else [*KINDS, CLASSIFIER, SIBLINGS, ALONE]
+    names = [*KINDS, CLASSIFIER, ENSEMBLE] + ([] if fusion else [SIBLINGS, ALONE])
     if kind not in names:
         prefix = f"{fusion}:" if fusion else ""
         known = [prefix + name for name in names]
@@ -173,7 +179,7 @@ def choose_scorer(wanted: str, sections: int) -> ScorerName:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingScorer:
-    """A model of `KINDS` for each section, on the ``"network"`` embedding."""
+    """A model of `KINDS` for each section, on the embedding that its kind looks at."""
 
     name: str
     models: Mapping[str, Model]
@@ -190,11 +196,11 @@ class EmbeddingScorer:
 
     def score(self, embedded: Mapping[str, Floats], section: str) -> Floats:
         """Return the anomaly score of each window, (W,)."""
-        return self.models[section].distances(embedded[NETWORK])
+        return self.models[section].distances(embedded[KINDS[parse_scorer(self.name).kind].of])
 
     def log_score(self, embedded: Mapping[str, Floats], section: str) -> Floats:
         """Return its logarithm, (W,)."""
-        return np.log(np.maximum(self.score(embedded, section), SMALLEST_DISTANCE))
+        return log(self.score(embedded, section))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return everything that was fitted, for storage."""

@@ -47,13 +47,32 @@ class Encoder(nn.Module):
         Raises:
             ValueError: another shape than the network was built for.
         """
+        self._check(x_BFT)
+        embedding_BD: Tensor = self.net(x_BFT.unsqueeze(1))
+        return embedding_BD.float()
+
+    @property
+    def summary_size(self) -> int:
+        """Size of the summary; 0 for a network without one."""
+        return self.net.summary_size if isinstance(self.net, small.Small) else 0
+
+    def summary(self, x_BFT: Tensor) -> Tensor:
+        """Return what an early layer makes of log-mels, (B, `summary_size`): nearer to the spectrum than the embedding.
+
+        Raises:
+            ValueError: a network without one; or another shape than it was built for.
+        """
+        if not isinstance(self.net, small.Small):
+            raise ValueError(f"{self.name} has no summary")
+        self._check(x_BFT)
+        return self.net.summary(x_BFT.unsqueeze(1)).float()
+
+    def _check(self, x_BFT: Tensor) -> None:
         shape = tuple(x_BFT.shape)
         least, most = (1, math.inf) if self.any_frames else (self.frames, self.frames)
         if len(shape) != 3 or shape[1] != self.bands or not least <= shape[2] <= most:
             frames = "1 or more" if self.any_frames else self.frames
             raise ValueError(f"{self.name} takes log-mels of shape (clips, {self.bands}, {frames}), not {shape}")
-        embedding_BD: Tensor = self.net(x_BFT.unsqueeze(1))
-        return embedding_BD.float()
 
 
 def build_encoder(name: str, bands: int, frames: int, *, width: float = 1.0, norm: str = "batch") -> Encoder:

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from asd.config import Config
 from asd.data.synth import is_synthetic
-from asd.detect.assemble import fit_scorer
-from asd.detect.baseline import ALONE, SIBLINGS, BaselineScorer, Floats, Normals, cross_fit
+from asd.detect.assemble import fit_scorer, parts_of
+from asd.detect.baseline import ALONE, SIBLINGS, BaselineScorer, Floats, Normals, cross_fit, log
 from asd.detect.blas import one_blas_thread
 from asd.detect.detector import Detector
-from asd.detect.fusion import Fused, fuse, log, scale_of
-from asd.detect.network import NETWORK, Network
+from asd.detect.fusion import Fused, fuse, scale_of
+from asd.detect.network import Network, NetworkFacts
 from asd.detect.scorers import Fusible, Scorer, ScorerName, choose_scorer, parse_scorer
 from asd.detect.threshold import FEW_NORMALS, FEWEST_NORMALS, Calibration
 from asd.errors import DataError, UsageError
@@ -93,18 +93,19 @@ def network_detector(
     if several == 1 and SIBLINGS in [name.text for name in names]:
         raise UsageError(f"scorer {SIBLINGS!r}: {machine} has one section only", f"Choose {ALONE}.")
     fitted = yield from _fit_baselines(table, config, sections)
-    normals = Normals(embedded[NETWORK], rows.sections_N, rows.domains_N, rows.units_N)[~held_N]
+    normals = {
+        of: Normals(x_ND, rows.sections_N, rows.domains_N, rows.units_N)[~held_N] for of, x_ND in embedded.items()
+    }
     scorers: dict[str, Scorer] = {}
     scores: dict[tuple[str, str], Floats] = {}
-    parts: dict[ScorerName, Fusible] = {}
-    held = _Held(table, held_N, embedded, fitted)
+    fitting = _Fitting(table, held_N, embedded, normals, fitted, network.about, tuple(sections), {})
     for done, name in enumerate(names, 1):
         if name.is_baseline:
             scorers[name.text] = fitted.scorers[name.text]
             continue
-        if name.alone not in parts:
-            parts[name.alone] = fit_scorer(name.alone, normals, network.about, machine, sections)
-        scorers[name.text], of_held = _calibrated(name, parts[name.alone], held, sections)
+        with one_blas_thread():
+            scorer = scorers[name.text] = fitting.scorer(name)
+            of_held = {s: fitting.scores(scorer, s) for s in sections}
         for section, scores_H in of_held.items():
             held_own_N = held_N[rows.sections_N == section]
             scores[name.text, section] = np.full(len(held_own_N), np.nan)
@@ -115,41 +116,64 @@ def network_detector(
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """The normals that a network was not trained on, H of a section."""
+class _Fitting:
+    """Scorers of a network, each fitted once.
+
+    Attributes:
+        held_N: the rows of the table that the network was not trained on, H of a section.
+        embedded: what the network makes of each row.
+        normals: of the rows that it was trained on, by embedding.
+        fitted: the baselines.
+        known: scorers by name.
+    """
 
     table: Table
     held_N: NDArray[np.bool_]
     embedded: Mapping[str, Floats]
+    normals: Mapping[str, Normals]
     fitted: Fitted
+    about: NetworkFacts
+    sections: tuple[str, ...]
+    known: dict[str, Fusible]
 
-    @property
-    def baseline(self) -> BaselineScorer:
-        """The one that would decide without the network."""
-        return next(s for s in self.fitted.scorers.values() if isinstance(s, BaselineScorer))
+    def scorer(self, name: ScorerName) -> Fusible:
+        """Return a scorer, fitted with all that it is fused of."""
+        if name.text not in self.known:
+            self.known[name.text] = self._fit(name)
+        return self.known[name.text]
 
-    def embeddings(self, section: str) -> dict[str, Floats]:
-        """Return those of a section, (H, D) each."""
+    def _fit(self, name: ScorerName) -> Fusible:
+        if name.is_baseline:
+            baseline = self.fitted.scorers[name.text]
+            assert isinstance(baseline, BaselineScorer)
+            return baseline
+        names = parts_of(name, self.about, SIBLINGS in self.fitted.scorers)
+        if not names:
+            machine = self.table.read[0].clip.machine
+            return fit_scorer(name, self.normals, self.about, machine, self.sections)
+        parts = tuple(self.scorer(part) for part in names)
+        scales = {s: scale_of(np.stack([self._logs(part, s) for part in parts])) for s in self.sections}
+        return Fused(name.text, parts, scales, minimum=name.fusion == "fused-min")
+
+    def scores(self, scorer: Fusible, section: str) -> Floats:
+        """Return the scores of the held-out normals of a section, (H,)."""
+        if isinstance(scorer, Fused):
+            return np.exp(self._logs(scorer, section))
+        return scorer.score(self._embeddings(section), section)
+
+    def _logs(self, scorer: Fusible, section: str) -> Floats:
+        """Return the log scores of the held-out normals, (H,): of the baseline the cross-fitted ones."""
+        if isinstance(scorer, Fused):
+            logs_PH = np.stack([self._logs(part, section) for part in scorer.parts])
+            return fuse(logs_PH, scorer.scales[section], scorer.minimum)
+        if isinstance(scorer, BaselineScorer):
+            own_N = self.table.rows.sections_N == section
+            return log(self.fitted.scores[scorer.name, section][self.held_N[own_N]])
+        return scorer.log_score(self._embeddings(section), section)
+
+    def _embeddings(self, section: str) -> dict[str, Floats]:
         rows_N = self.held_N & (self.table.rows.sections_N == section)
         return {name: x_ND[rows_N] for name, x_ND in self.embedded.items()}
-
-    def by_baseline(self, section: str) -> Floats:
-        """Return the cross-fitted scores of the baseline, (H,)."""
-        own_N = self.table.rows.sections_N == section
-        return self.fitted.scores[self.baseline.name, section][self.held_N[own_N]]  # type: ignore[no-any-return]
-
-
-def _calibrated(
-    name: ScorerName, part: Fusible, held: _Held, sections: Sequence[str]
-) -> tuple[Scorer, dict[str, Floats]]:
-    """Return the scorer, fused where its name says so, and its scores of the held-out normals of each section."""
-    with one_blas_thread():
-        if not name.fusion:
-            return part, {s: part.score(held.embeddings(s), s) for s in sections}
-        logs = {s: np.stack([part.log_score(held.embeddings(s), s), log(held.by_baseline(s))]) for s in sections}
-    scales = {s: scale_of(logs_2H) for s, logs_2H in logs.items()}
-    fused = Fused(name.text, part, held.baseline, scales, minimum=name.fusion == "fused-min")
-    return fused, {s: fuse(logs[s], scales[s], fused.minimum) for s in sections}
 
 
 def _check_held(table: Table, sections: Sequence[str], held_N: NDArray[np.bool_]) -> None:

@@ -25,6 +25,7 @@ impl Augment {
         bands: i64,
         frames: i64,
         alpha: f64,
+        crop: bool,
         bank_size: i64,
         eps: f64,
         raw: Option<(f64, f64)>,
@@ -43,7 +44,7 @@ impl Augment {
                 return Err(PyValueError::new_err(format!("spec: has {got} bands, and x has {bands}")));
             }
         };
-        let recipe = Recipe { alpha, bank_size: count("bank_size", bank_size)?, eps, domain, ramp };
+        let recipe = Recipe { alpha, crop, bank_size: count("bank_size", bank_size)?, eps, domain, ramp };
         augment::Augment::new(isa()?, shape, recipe).map(Self).map_err(exception)
     }
 

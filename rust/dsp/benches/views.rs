@@ -21,7 +21,14 @@ fn views(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(CLIPS as u64));
     for isa in Isa::available() {
         let domain = Domain::Normalised;
-        let recipe = Recipe { alpha: 0.4, bank_size: BANK as u32, eps: 1.192_092_9e-7, domain, ramp: None };
+        let recipe = Recipe {
+            alpha: 0.4,
+            crop: true,
+            bank_size: BANK as u32,
+            eps: 1.192_092_9e-7,
+            domain,
+            ramp: None,
+        };
         let augment = Augment::new(isa, SHAPE, recipe).expect("the recipe is legal");
         let mut position = 0;
         group.bench_function(isa.name(), |bencher| {

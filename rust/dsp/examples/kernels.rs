@@ -58,7 +58,7 @@ fn logmel(isa: Isa, clips: usize) {
 fn views(isa: Isa, clips: usize) {
     let bank: Vec<f32> = noise().take(16 * SHAPE.values()).map(|s| f32::from(s) / 16384.0).collect();
     let domain = Domain::Normalised;
-    let recipe = Recipe { alpha: 0.4, bank_size: 2048, eps: 1.192_092_9e-7, domain, ramp: None };
+    let recipe = Recipe { alpha: 0.4, crop: true, bank_size: 2048, eps: 1.192_092_9e-7, domain, ramp: None };
     let augment = Augment::new(isa, SHAPE, recipe).expect("the recipe is legal");
     let (mut first, mut second) = (vec![0.0; SHAPE.values()], vec![0.0; SHAPE.values()]);
     for position in 0..clips as u64 {

@@ -9,7 +9,7 @@ use crate::pool;
 use crate::rng::{Purpose, Stream};
 use crate::simd::Isa;
 use crate::view::{
-    Crop, Domain, Energies, Mix, MixBand, Moments, Normalise, Partner, Scale, Shape, View, Work,
+    Crop, Domain, Energies, Mix, MixBand, Moments, Normalise, Partner, Scale, Shape, Uncropped, View, Work,
 };
 
 /// Views of a clip.
@@ -27,8 +27,10 @@ const LEAST_EPS: f64 = 1e-30;
 /// How views are made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recipe {
-    /// The weight of the other clip is uniform in [0, alpha).
+    /// The weight of the other clip is uniform in [0, alpha); 0 mixes nothing.
     pub alpha: f64,
+    /// Whether views are cropped. What is drawn stays the same.
+    pub crop: bool,
     /// The other clip is one of so many before.
     pub bank_size: u32,
     /// Added to the energies before the logarithm, and the least deviation that is divided by.
@@ -50,7 +52,7 @@ pub fn high_bands(centres_hz: &[f64]) -> Vec<f32> {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Draw {
     /// The partner is the clip `back` before the one just before (0 is the clip just before), and its weight.
-    /// `None` where no clip came before.
+    /// `None` where no clip came before, or alpha is 0.
     pub mix: Option<(u32, f32)>,
     /// The part of the canvas.
     pub crop: Crop,
@@ -173,7 +175,7 @@ impl Augment {
         let lambda = (self.recipe.alpha * mix.unit()) as f32;
         let among = history.min(u64::from(self.recipe.bank_size)) as u32;
         Draw {
-            mix: (among > 0).then(|| (mix.below(among), lambda)),
+            mix: (among > 0 && self.recipe.alpha > 0.0).then(|| (mix.below(among), lambda)),
             crop: self.crop(&mut Stream::new(seed, position, view, Purpose::Crop)),
         }
     }
@@ -220,20 +222,33 @@ impl Augment {
         if fit { Ok(()) } else { Err(unfit(logmel, &name())) }
     }
 
-    /// One view of `clip` to `out`, (F, T); `partner` has its weight λ. `None` where the partner holds a value that
-    /// does not fit: only what the crop shows of it is read, and checked. `ahead` as for [`Augment::energies`].
+    /// One view of `clip` to `out`, (F, T), in the recipe's way; `partner` has its weight λ. `None` where the partner
+    /// holds a value that does not fit: only what the view shows of it is read, and checked. `ahead` as for
+    /// [`Augment::energies`].
     pub fn view(
         &self,
-        Clip { logmel, energies }: Clip<'_>,
+        clip: Clip<'_>,
         partner: Option<(Partner<'_>, f32)>,
         crop: Crop,
         ahead: &[f32],
         out: &mut [f32],
         work: &mut Work,
     ) -> Option<Moments> {
-        let values = self.shape.values();
+        self.mixed_and_cropped(clip, partner, self.recipe.crop.then_some(crop), ahead, out, work)
+    }
+
+    /// As [`Augment::view`], cropped where there is a crop, whatever the recipe says.
+    fn mixed_and_cropped(
+        &self,
+        Clip { logmel, energies }: Clip<'_>,
+        partner: Option<(Partner<'_>, f32)>,
+        crop: Option<Crop>,
+        ahead: &[f32],
+        out: &mut [f32],
+        work: &mut Work,
+    ) -> Option<Moments> {
+        let (shape, values) = (self.shape, self.shape.values());
         assert_eq!((logmel.len(), energies.len(), out.len()), (values, values, values));
-        assert!(crop.check(self.shape).is_ok(), "crops are drawn within the canvas, or checked");
         let mix = partner.map(|(partner, lambda)| Mix {
             energies,
             partner,
@@ -242,7 +257,11 @@ impl Augment {
             domain: self.recipe.domain,
             eps: self.recipe.eps as f32,
         });
-        self.isa.run(View { shape: self.shape, logmel, mix, crop, ahead, out, work })
+        let Some(crop) = crop else {
+            return self.isa.run(Uncropped { shape, logmel, mix, ahead, out });
+        };
+        assert!(crop.check(shape).is_ok(), "crops are drawn within the canvas, or checked");
+        self.isa.run(View { shape, logmel, mix, crop, ahead, out, work })
     }
 
     /// The two views of every clip of `batch`, (B, F, T) each, on `threads` threads; normalised together to mean 0
@@ -335,7 +354,11 @@ impl Augment {
         let Scratch { energies, work } = scratch;
         energies.resize(values, 0.0);
         let logmel = batch.clip(own, values);
-        self.energies(logmel, Scale::NONE, energies, ahead(0), || batch.name(own, values))?;
+        if partners.iter().any(Option::is_some) {
+            self.energies(logmel, Scale::NONE, energies, ahead(0), || batch.name(own, values))?;
+        } else if !all_finite(logmel) {
+            return Err(unfit(logmel, &batch.name(own, values)));
+        }
         for (view, (out, moments)) in out.into_iter().zip(moments).enumerate() {
             let clip = Clip { logmel, energies };
             let mix =
@@ -427,15 +450,21 @@ impl Augment {
         let jobs = out.chunks_exact_mut(clip).enumerate();
         let job = |(row, out): (usize, &mut [f32]), scratch: &mut pool::Scratch| {
             let (x, crop) = (&x[row * clip..][..clip], crops[row]);
-            // Not `any`: without a way out in between it is a loop over vectors.
-            if !x.iter().fold(true, |all, x| all & x.is_finite()) {
+            if !all_finite(x) {
                 return Err(unfit(x, &format!("x: row {row}")));
             }
-            self.view(Clip { logmel: x, energies: x }, None, crop, &[], out, &mut scratch.augment.work);
+            let clip = Clip { logmel: x, energies: x };
+            self.mixed_and_cropped(clip, None, Some(crop), &[], out, &mut scratch.augment.work);
             Ok(())
         };
         pool::run_short(jobs, threads, job, go_on)
     }
+}
+
+/// Whether no value is NaN or infinite.
+fn all_finite(logmel: &[f32]) -> bool {
+    // Not `all`: without a way out in between it is a loop over vectors.
+    logmel.iter().fold(true, |all, x| all & x.is_finite())
 }
 
 /// Why a kernel refused `logmel`.

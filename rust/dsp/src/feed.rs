@@ -389,8 +389,14 @@ mod tests {
         let corpus = Arc::new(Corpus::new(front, paths, options, Keep::Float, 0));
         let window = |file| move |index| Window { file, index, of: windows, start: 0 };
         let windows: Vec<Window> = (0..files).flat_map(|file| (0..windows).map(window(file))).collect();
-        let recipe =
-            Recipe { alpha: 0.4, bank_size: BANK, eps: 1e-7, domain: Domain::Normalised, ramp: None };
+        let recipe = Recipe {
+            alpha: 0.4,
+            crop: true,
+            bank_size: BANK,
+            eps: 1e-7,
+            domain: Domain::Normalised,
+            ramp: None,
+        };
         let augment = Augment::new(Isa::available()[0], Shape { bands: 8, frames: 32 }, recipe);
         let order = Order::new(7, vec![(0..windows.len() as u32).collect()], &[0]);
         let settings = Settings {

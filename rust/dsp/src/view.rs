@@ -225,6 +225,48 @@ impl Kernel for View<'_> {
     }
 }
 
+/// Computes `out` from all of `logmel`, which stays where it is; otherwise as [`View`].
+pub struct Uncropped<'a> {
+    /// Of `logmel`, of everything in `mix`, and of `out`.
+    pub shape: Shape,
+    /// The clip, (F, T).
+    pub logmel: &'a [f32],
+    /// `None` leaves it as it is.
+    pub mix: Option<Mix<'a>>,
+    /// What is read next, (F, T), to be fetched meanwhile; or nothing.
+    pub ahead: &'a [f32],
+    /// The view, (F, T).
+    pub out: &'a mut [f32],
+}
+
+impl Kernel for Uncropped<'_> {
+    type Output = Option<Moments>;
+
+    #[inline(always)]
+    fn run<I: Simd>(self, isa: I) -> Option<Moments> {
+        let frames = self.shape.frames;
+        let mut guard = Guard::new(isa);
+        let mut sums = Sums { sum: isa.zero(), squares: isa.zero() };
+        for (band, out) in self.out.chunks_exact_mut(frames).enumerate() {
+            let range = band * frames..(band + 1) * frames;
+            for line in range.clone().step_by(LINE) {
+                isa.prefetch(self.ahead.get(line));
+            }
+            match &self.mix {
+                Some(mix) => mix_row(isa, mix, band, range, out, &mut guard),
+                None => out.copy_from_slice(&self.logmel[range]),
+            }
+            for values in out.chunks(I::LANES) {
+                let y = isa.load(values); // zeros past the end
+                sums.sum = sums.sum.plus(y);
+                sums.squares = sums.squares.plus_square(y);
+            }
+        }
+        let moments = Moments { sum: sums.sum.total(), squares: sums.squares.total() };
+        guard.all_fit().then_some(moments)
+    }
+}
+
 /// Running sums of a view.
 struct Sums<W> {
     sum: W,

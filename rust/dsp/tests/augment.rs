@@ -12,7 +12,7 @@ use proptest::prelude::*;
 const EPS: f64 = 1.192_092_9e-7;
 
 fn recipe() -> Recipe {
-    Recipe { alpha: 0.4, bank_size: 2048, eps: EPS, domain: Domain::Normalised, ramp: None }
+    Recipe { alpha: 0.4, crop: true, bank_size: 2048, eps: EPS, domain: Domain::Normalised, ramp: None }
 }
 
 fn augment(isa: Isa, shape: Shape) -> Augment {
@@ -119,6 +119,10 @@ proptest! {
             prop_assert!(worst(&got, &expected) < 1e-5, "{} plain", isa.name());
             let got = view(&augment, &x, Some((Partner::LogMel(&z), lambda)), crop);
             prop_assert!(worst(&got, &expected_mixed) < 1e-5, "{} mixed", isa.name());
+            let augment = Augment::new(isa, shape, Recipe { crop: false, ..recipe() }).expect("legal");
+            prop_assert_eq!(view(&augment, &x, None, crop), x.clone(), "{} whole", isa.name());
+            let got = view(&augment, &x, Some((Partner::LogMel(&z), lambda)), crop);
+            prop_assert!(worst(&got, &mixed(&x, &z, lambda)) < 1e-5, "{} mixed whole", isa.name());
         }
     }
 
@@ -138,6 +142,8 @@ proptest! {
             let mix = Some((Partner::LogMel(z), 0.3));
             augment.view(clip, mix, crop, z, out, &mut Work::default()).expect("fits");
             results.push(out.to_vec());
+            let uncropped = Augment::new(isa, shape, Recipe { crop: false, ..recipe() }).expect("legal");
+            uncropped.view(clip, mix, crop, z, out, &mut Work::default()).expect("fits");
             augment.log_mixup_exp(x, z, &vec![0.3; shape.bands], out, 1, &mut || true).expect("fits");
             let batch = Batch { clips: x, bank: z, seed, position: 5 };
             augment.two_views(&batch, [out, energies], true, 1, &mut || true).expect("fits");

@@ -1,0 +1,153 @@
+"""Contrastive training: two views of a clip belong together, and where classes are known so do clips of a class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from asd.config import Config
+from asd.models import ranks
+from asd.models.moco import MoCo
+from asd.train import probe
+from asd.train.draws import Purpose, generator
+from asd.train.held import Held
+from asd.train.precision import autocast
+from asd.train.stretch import stretch
+from asd.train.supply import Views
+from asd.train.variants import kinds, vary
+
+
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """The classes of a class-conditioned training.
+
+    Attributes:
+        of_file: class of every recording, by file number.
+        anchor: the class whose clips alone pass the query network; None: all do.
+    """
+
+    of_file: Sequence[int]
+    anchor: int | None = None
+
+
+class Contrastive:
+    """Momentum contrast as a task of the loop.
+
+    Args:
+        moco: on its device.
+        config: of the run.
+        classes: None is instance discrimination: every recording is its own class.
+        held: what is probed.
+    """
+
+    def __init__(self, moco: MoCo, config: Config, classes: Classes | None, held: Held) -> None:
+        self.module: nn.Module = moco
+        self._moco, self._config = moco, config
+        self._device = next(moco.parameters()).device
+        self._classes_F = None if classes is None else torch.tensor(classes.of_file, device=self._device)
+        self._anchor = None if classes is None else classes.anchor
+        self._query: nn.Module = moco.query
+        if ranks.world_size() > 1:
+            self._query = DistributedDataParallel(moco.query)
+        if config.optimiser.compile:
+            self._query = torch.compile(self._query)  # type: ignore[assignment]
+        self._plain = torch.from_numpy(held.plain_PFT).to(self._device)
+        self._views = torch.from_numpy(held.views_VPFT).to(self._device)
+        self._labels_P = torch.from_numpy(held.labels_P).to(self._device)
+        self._brought: tuple[Tensor, Tensor, Tensor] | None = None
+        moco.train()
+
+    def loss(self, batch: Views, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of the anchors of this process, and what to log."""
+        seed, moco = self._config.seed, self._moco
+        moco.follow()
+        views_VBFT, files_B, sections_B = batch.views_VBFT, batch.files_B, self._sections(batch.files_B)
+        if kinds(self._config.variants) > 1:
+            draw = generator(seed, step, Purpose.VARIANTS, ranks.rank())
+            views_VBFT, kinds_B = vary(views_VBFT, self._config.variants, draw)
+            sections_B = sections_B * kinds(self._config.variants) + kinds_B
+        draw = generator(seed, step, Purpose.STRETCH, ranks.rank())
+        frames = round(self._config.views.stretch * views_VBFT.shape[3])
+        first_BFT, second_BFT = (stretch(x_BFT, frames, draw) for x_BFT in views_VBFT)
+        rows_A, weight_A = self._anchors(files_B)
+        order = generator(seed, step, Purpose.KEYS).permutation(len(files_B) * ranks.world_size())
+        with autocast(self._config.optimiser, self._device):
+            keys_GD = moco.keys(second_BFT, torch.from_numpy(order).to(self._device))
+            queries_AD = self._query(first_BFT if rows_A is None else first_BFT[rows_A]).float()
+        first = ranks.rank() * len(files_B)
+        own_BD = keys_GD[first : first + len(files_B)]
+        pick = slice(None) if rows_A is None else rows_A
+        conditioned = self._classes_F is not None or kinds(self._config.variants) > 1
+        found = moco.contrast(
+            queries_AD, own_BD[pick], files_B[pick], sections_B[pick] if conditioned else None, weight_A
+        )
+        self._brought = keys_GD, ranks.gather(files_B), ranks.gather(sections_B)
+        return found.loss, {"positive": found.positive, "negative": found.negative}
+
+    def after_step(self) -> None:
+        """Put the keys of this step into the queue: the gradient no longer needs what they replace."""
+        assert self._brought is not None
+        self._moco.queue.push(*self._brought)
+        self._brought = None
+
+    def _sections(self, files_B: Tensor) -> Tensor:
+        """Return the class of each row: without classes the recording itself."""
+        return files_B if self._classes_F is None else self._classes_F[files_B]
+
+    def _anchors(self, files_B: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Return the rows that pass the query network, None for all, and their weights."""
+        if self._anchor is None or self._classes_F is None:
+            return None, torch.ones(len(files_B), device=self._device)
+        rows_A = (self._classes_F[files_B] == self._anchor).nonzero()[:, 0]
+        if len(rows_A):
+            return rows_A, torch.ones(len(rows_A), device=self._device)
+        # Every process must take part in a step; a row of weight 0 stands in.
+        return rows_A.new_zeros(1), torch.zeros(1, device=self._device)
+
+    @torch.no_grad()
+    def probe(self) -> dict[str, float]:
+        """Return alignment and uniformity of projections, and nearest-neighbour figures of embeddings."""
+        if len(self._plain) < 3:
+            return {}
+        branch = self._moco.query.eval()
+        embedded = [_in_parts(branch.encoder, x_PFT) for x_PFT in (self._plain, *self._views)]
+        first_PD, second_PD = branch.head(embedded[1]).float(), branch.head(embedded[2]).float()
+        branch.train()
+        found = {
+            "alignment": probe.alignment(first_PD, second_PD),
+            "uniformity": probe.uniformity(first_PD),
+            "retrieval": probe.retrieval(embedded[1], embedded[2]),
+        }
+        if bool((self._labels_P != self._labels_P[0]).any()):
+            found["knn"] = probe.knn_accuracy(embedded[0], self._labels_P)
+        return found
+
+    def warn(self, row: dict[str, Any]) -> str | None:
+        """Say when all projections have become one point."""
+        if row.get("uniformity", -1.0) > probe.COLLAPSED:
+            return (
+                f"the network has collapsed: its projections of different recordings are one point (uniformity "
+                f"{row['uniformity']:.3f}); try a lower learning rate, or another --seed"
+            )
+        return None
+
+
+def _in_parts(encoder: nn.Module, x_PFT: Tensor, size: int = 64) -> Tensor:
+    return torch.cat([encoder(part_PFT).float() for part_PFT in torch.split(x_PFT, size)])
+
+
+def anchor_shares(sections: Sequence[str], anchor: str) -> dict[str, int]:
+    """Return shares of a batch: half for the anchor's section, the other half even over its siblings."""
+    others = sorted(set(sections) - {anchor})
+    return {anchor: len(others), **dict.fromkeys(others, 1)}
+
+
+def numbers_of(names: Sequence[Any]) -> list[int]:
+    """Return a number for every name, equal names alike, in the order of the names."""
+    return np.unique(np.array([str(name) for name in names]), return_inverse=True)[1].tolist()  # type: ignore[no-any-return]

@@ -1,0 +1,114 @@
+"""Makes a detector with a network: the network, scorers on its embedding beside the baselines, thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asd import features
+from asd.config import Config
+from asd.data.catalog import Clip
+from asd.detect.network import HeadFacts, Network, NetworkFacts
+from asd.errors import DataError
+from asd.events import Event, Progress
+from asd.models import ranks
+from asd.train import fit
+from asd.train.assemble import network_detector, require_normals
+from asd.train.network import Fitted, train_network
+from asd.train.normals import Table, read_normals
+from asd.train.trained import Trained
+from asd.train.weights import FILE, save_encoder
+
+BESIDE = ("knn", "mahalanobis-siblings")
+"""Scorers on the network alone, which stand beside the one that decides."""
+
+
+def train_detector(
+    clips: Sequence[Clip], config: Config, sections: Sequence[str], place: fit.Place, *, others: Sequence[Clip] = ()
+) -> Generator[Event, None, Trained | None]:
+    """Train the network of a machine and make its detector; write the run folder.
+
+    Args:
+        clips: training normals of all sections of one machine type.
+        sections: those to model.
+        others: normals of other machines, for a classifier of all of them.
+
+    Returns:
+        The detector; None in all processes of a training but the first.
+
+    Raises:
+        DataError: a recording cannot be read, too few normals, a loss that is not finite.
+        UsageError: settings that do not fit the recordings.
+        Stopped: a signal asked for an end; what was done is saved.
+    """
+    table = yield from read_normals(clips, config)
+    yield from require_normals(table, config, sections)
+    fitted = yield from train_network([*clips, *others], config, sections, place)
+    if ranks.rank() != 0:
+        return None
+    network = _network(fitted)
+    embedded = yield from _embed(network, table, config)
+    held = {clip.path for clip in fitted.held}
+    held_N = np.array([read.clip.path in held for read in table.read])[table.clip_N]
+    _must_hold(held_N, table, sections)
+    beside = [name for name in BESIDE if len(set(table.rows.sections_N.tolist())) > 1 or "siblings" not in name]
+    trained = yield from network_detector(
+        table, fitted.config, sections, network, embedded, held_N, beside=beside, notes=_notes(fitted)
+    )
+    trained.write(place.folder, fitted.config)
+    save_encoder(place.folder / FILE, fitted.encoder, fit.about_encoder(fitted.config, fitted.encoder))
+    return trained
+
+
+def _network(fitted: Fitted) -> Network:
+    """Return the network as a detector uses it."""
+    settings, encoder = fitted.config, fitted.encoder
+    head = None
+    if fitted.head is not None:
+        c = settings.classifier
+        head = HeadFacts(kind=c.head, classes=fitted.classes, scale=c.scale, margin=c.margin, subcentres=c.subcentres)
+    about = NetworkFacts(
+        encoder=settings.encoder.name,
+        bands=encoder.bands,
+        frames=encoder.frames,
+        width=settings.encoder.width,
+        norm=settings.encoder.norm,
+        mean=fitted.mean,
+        std=fitted.std,
+        embedding_size=encoder.embedding_size,
+        summary_size=encoder.summary_size,
+        head=head,
+        score_hop=settings.classifier.score_hop if head is not None and settings.classifier.frames else None,
+    )
+    return Network(about, encoder, fitted.head)
+
+
+def _embed(network: Network, table: Table, config: Config) -> Generator[Event, None, dict[str, NDArray[np.float64]]]:
+    """Return what the network makes of the rows of the table, by the name of the embedding."""
+    embedded: dict[str, list[NDArray[np.float64]]] = {}
+    recordings = features.read_recordings([read.clip.path for read in table.read], config.features, config.threads)
+    for number, recording in enumerate(recordings):
+        if isinstance(recording, features.Unreadable):
+            raise recording.error()
+        # Of long recordings that were cut into stretches, the table has left some windows out.
+        wanted_W = np.isin(recording.starts_W, table.starts_N[table.clip_N == number])
+        for name, rows_WD in network.embed(recording.logmel_WFT[wanted_W]).items():
+            embedded.setdefault(name, []).append(rows_WD)
+        yield Progress("embedding", number + 1, len(table.read))
+    return {name: np.concatenate(rows) for name, rows in embedded.items()}
+
+
+def _must_hold(held_N: NDArray[np.bool_], table: Table, sections: Sequence[str]) -> None:
+    for section in sections:
+        own_N = table.rows.sections_N == section
+        if not held_N[own_N].any() or held_N[own_N].all():
+            raise DataError(
+                f"{table.read[0].clip.machine} {section}: too few recordings to hold some out of a network's training",
+                "Take --method baseline, which holds out stretches of time.",
+            )
+
+
+def _notes(fitted: Fitted) -> dict[str, object]:
+    return {"held_out": sorted(clip.name for clip in fitted.held)}

@@ -1,0 +1,211 @@
+"""One training of a network from recordings: what every method shares, from the survey to the last checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from asd.config import Config
+from asd.corpus import Corpus
+from asd.errors import RunFolderError, UsageError
+from asd.events import Event, Note
+from asd.features import available_threads
+from asd.models import ranks
+from asd.models.encoders import Encoder, build_encoder
+from asd.runs import write_text
+from asd.train import state
+from asd.train.loop import Plan, Task, train
+from asd.train.ranks import local_device
+from asd.train.supply import Supply
+from asd.train.weights import load_encoder
+
+BATCH_SIZE = 64
+QUEUE, LONG_QUEUE, LARGE_SET = 4_096, 65_536, 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a training happens.
+
+    Attributes:
+        folder: the run folder.
+        resume: go on from its last checkpoint.
+        stop: returns the signal that asks for an end, or None.
+    """
+
+    folder: Path
+    resume: bool
+    stop: Callable[[], int | None]
+
+    @property
+    def checkpoint(self) -> state.Checkpoint | None:
+        """Return the checkpoint to go on from; None begins anew."""
+        return state.load(self.folder / "checkpoint") if self.resume else None
+
+
+def resolve(config: Config, windows: int, contrastive: bool) -> Config:
+    """Return the settings with the sizes that follow from the set spelled out, and checked.
+
+    Args:
+        windows: that are trained on.
+        contrastive: whether there is a queue.
+
+    Raises:
+        UsageError: a batch that is larger than the set, or that several processes cannot share evenly; a queue that is
+            no multiple of the batch.
+    """
+    world = ranks.world_size()
+    size = config.optimiser.batch_size or max(2, min(BATCH_SIZE, windows) // world * world)
+    if size > windows:
+        raise UsageError(
+            f"batch size {size}: larger than the training set, which has {windows} windows",
+            f"--batch-size {max(2, windows // 2)}, or more recordings.",
+        )
+    if size % world:
+        raise UsageError(
+            f"batch size {size}: {world} processes cannot share it evenly", f"--batch-size {size // world * world}"
+        )
+    most = LONG_QUEUE if windows >= LARGE_SET else QUEUE
+    queue = config.moco.queue_size or max(1, most // size) * size
+    if contrastive and queue % size:
+        raise UsageError(
+            f"queue size {queue} is not a multiple of the batch size {size}",
+            f"--set moco.queue_size={max(1, queue // size) * size}",
+        )
+    return config.model_copy(
+        update={
+            "threads": config.threads or available_threads(),
+            "optimiser": config.optimiser.model_copy(update={"batch_size": size}),
+            "moco": config.moco.model_copy(update={"queue_size": queue}),
+        }
+    )
+
+
+def prepare(config: Config) -> torch.device:
+    """Set what torch needs before anything is drawn; return the device."""
+    device = local_device(config.device)
+    torch.set_num_threads(config.threads or available_threads())
+    torch.manual_seed(config.seed % 2**63)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True
+    return device
+
+
+def make_encoder(config: Config, frames: int, fresh: bool) -> tuple[Encoder, list[Event]]:
+    """Build the encoder, with the weights that training starts from.
+
+    Args:
+        frames: T that it sees.
+        fresh: False leaves the weights random: a checkpoint brings its own.
+
+    Raises:
+        UsageError: the weights are those of another encoder.
+        RunFolderError, DataError: no weights there, or damaged ones.
+    """
+    settings = config.encoder
+    if config.views.stretch < 1 and settings.name == "mobilefacenet":
+        raise UsageError("mobilefacenet takes whole windows only", "--set views.stretch=1")
+    encoder = build_encoder(settings.name, config.features.n_mels, frames, width=settings.width, norm=settings.norm)
+    remarks: list[Event] = []
+    if settings.weights and fresh:
+        remark = load_encoder(Path(settings.weights), encoder, settings.width, settings.norm)
+        told = [f"{settings.name}: weights of {settings.weights}", remark]
+        remarks = [Note(text) for text in told if text]
+    return encoder, remarks
+
+
+def about_encoder(config: Config, encoder: Encoder) -> dict[str, Any]:
+    """Return what has to be known to build the encoder again."""
+    return {
+        "name": encoder.name,
+        "bands": encoder.bands,
+        "frames": encoder.frames,
+        "width": config.encoder.width,
+        "norm": config.encoder.norm,
+        "method": config.method,
+        "seed": config.seed,
+    }
+
+
+def views_settings(config: Config) -> dict[str, Any]:
+    """Return what of `asd.Feed` follows from the settings."""
+    views = config.views
+    return {
+        "seed": config.seed,
+        "rank": ranks.rank(),
+        "world_size": ranks.world_size(),
+        "threads": config.threads,
+        "alpha": views.alpha,
+        "crop": views.crop,
+        "bank_size": views.bank_size,
+        "mix_domain": views.mix_domain,
+        "mix_band": views.mix_band,
+        # A network that hears plain log-mels is to hear them as in scoring.
+        "post_normalise": views.crop or views.alpha > 0,
+    }
+
+
+def run(
+    task: Task,
+    corpus: Corpus,
+    config: Config,
+    place: Place,
+    resumed: state.Checkpoint | None,
+    *,
+    windows_an_epoch: int,
+    feed: Mapping[str, Any],
+) -> Generator[Event, None, None]:
+    """Train a task on a corpus to the end of its epochs.
+
+    Args:
+        config: resolved; it is written to the run folder.
+        windows_an_epoch: rows of batches that make an epoch.
+        feed: classes and shares of `asd.Feed`.
+    """
+    survey, size = corpus.survey, config.optimiser.batch_size
+    assert survey is not None and size is not None
+    device = next(task.module.parameters()).device
+    facts = {
+        "subject": survey.subject,
+        "config": config.to_toml(),
+        "world_size": ranks.world_size(),
+        "threads": config.threads,
+    }
+    _must_agree(place.folder, facts, resumed)
+    if ranks.rank() == 0:
+        write_text(place.folder / "config.toml", config.to_toml())
+    steps_an_epoch = max(1, round(windows_an_epoch / size))
+    plan = Plan(
+        steps=config.optimiser.epochs * steps_an_epoch,
+        steps_an_epoch=steps_an_epoch,
+        folder=place.folder,
+        facts=facts,
+        names=[str(path) for path in corpus.paths],
+        checkpoint_seconds=60 * config.checkpoint_minutes,
+        stop=place.stop,
+    )
+    position = 0 if resumed is None else resumed.step * size
+    settings = {**views_settings(config), **feed, "position": position}
+    with Supply(corpus, size // ranks.world_size(), device, settings) as supply:
+        yield from train(task, iter(supply), plan, config.optimiser, resumed)
+
+
+def _must_agree(folder: Path, facts: Mapping[str, Any], resumed: state.Checkpoint | None) -> None:
+    """Refuse to go on with other recordings, settings or processes than those of the checkpoint."""
+    if resumed is None:
+        return
+    words = {
+        "subject": "its recordings are others than before",
+        "world_size": f"it was trained by {resumed.facts.get('world_size')} processes",
+        "config": "its settings are others than before",
+    }
+    for key, word in words.items():
+        if resumed.facts.get(key) != facts[key]:
+            raise RunFolderError(f"{folder}: cannot go on: {word}", "Train it anew with --overwrite.")

@@ -1,0 +1,104 @@
+"""Which normals are held out of training, and what a probe needs of them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import defaultdict
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asd import augment, features
+from asd.config import Config
+from asd.corpus import Survey
+from asd.data.catalog import Clip, session_of
+from asd.events import Event, Progress
+
+SHARE = 0.1
+FEWEST = 10
+PROBED = 512
+"""Held-out windows that a probe looks at, at most."""
+
+
+def hold_out(clips: Sequence[Clip], session_regex: str) -> tuple[list[Clip], list[Clip]]:
+    """Return the normals to train on, and max(10, 10 %) of each section, at most half, that no network sees.
+
+    They are the first in the order of a hash of their file names (of their sessions, which stay together), so that a
+    recording that is added moves few others.
+    """
+    by_section: dict[tuple[str, str], dict[str, list[Clip]]] = defaultdict(lambda: defaultdict(list))
+    for clip in clips:
+        session = session_of(clip, session_regex or None)
+        unit = session if session_regex else clip.path.name
+        by_section[clip.machine, clip.section][unit].append(clip)
+    held: set[Clip] = set()
+    for units in by_section.values():
+        own = sum(map(len, units.values()))
+        wanted = min(max(FEWEST, math.ceil(SHARE * own)), own // 2)
+        taken: list[Clip] = []
+        for unit in sorted(units, key=_hash):
+            if len(taken) + len(units[unit]) <= own // 2 and len(taken) < wanted:
+                taken += units[unit]
+        held.update(taken)
+    return [c for c in clips if c not in held], [c for c in clips if c in held]
+
+
+def _hash(name: str) -> bytes:
+    return hashlib.sha256(name.encode(errors="surrogateescape")).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Windows of held-out normals.
+
+    Attributes:
+        plain_PFT: pre-normalised log-mels, the first window of each recording.
+        views_VPFT: two views of each.
+        labels_P: class of each, as numbers.
+    """
+
+    plain_PFT: NDArray[np.float32]
+    views_VPFT: NDArray[np.float32]
+    labels_P: NDArray[np.int64]
+
+
+def read_held(clips: Sequence[Clip], survey: Survey, config: Config) -> Generator[Event, None, Held]:
+    """Read held-out recordings for a probe; those that cannot be read are left out."""
+    chosen = sorted(clips, key=lambda clip: _hash(clip.path.name))[:PROBED]
+    kept: list[Clip] = []
+    windows = []
+    recordings = features.read_recordings([c.path for c in chosen], config.features, config.threads)
+    for done, (clip, recording) in enumerate(zip(chosen, recordings, strict=True), 1):
+        yield Progress("reading held-out normals", done, len(chosen))
+        if isinstance(recording, features.Unreadable) or recording.logmel_WFT.shape[2] != survey.frames:
+            continue
+        kept.append(clip)
+        windows.append(recording.logmel_WFT[0])
+    shape = (0, config.features.n_mels, survey.frames)
+    plain_PFT = np.ascontiguousarray(np.stack(windows) if windows else np.empty(shape), dtype=np.float32)
+    features.pre_normalise(plain_PFT, survey.mean, survey.std, out=plain_PFT)
+    classes = [(c.machine, c.section) for c in kept]
+    numbers = {name: i for i, name in enumerate(sorted(set(classes)))}
+    labels_P = np.array([numbers[name] for name in classes], np.int64)
+    return Held(plain_PFT, _views(plain_PFT, config), labels_P)
+
+
+def _views(plain_PFT: NDArray[np.float32], config: Config) -> NDArray[np.float32]:
+    """Return views as training has them, drawn once and for all."""
+    if not len(plain_PFT):
+        return np.empty((2, *plain_PFT.shape), np.float32)
+    views = config.views
+    pair = augment.two_views(
+        plain_PFT,
+        None,
+        seed=0,
+        threads=config.threads,
+        alpha=views.alpha,
+        crop=views.crop,
+        bank_size=views.bank_size,
+        mix_band=views.mix_band,
+    )
+    return np.stack(pair)

@@ -1,0 +1,223 @@
+"""Trains the network of a machine's detector: contrastive, or as a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from asd.config import Config
+from asd.corpus import Corpus
+from asd.data.catalog import Clip
+from asd.errors import UsageError
+from asd.events import Event, Note
+from asd.models.encoders import Encoder
+from asd.models.heads import build_head
+from asd.models.moco import MoCo
+from asd.train import fit
+from asd.train.contrastive import Classes, Contrastive, anchor_shares, numbers_of
+from asd.train.finetune import Classifier, Finetune
+from asd.train.held import Held, hold_out, read_held
+from asd.train.loop import Task
+from asd.train.variants import kinds
+from asd.train.waves import Waves
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A network at the end of its training.
+
+    Attributes:
+        encoder, head: the classifier's head, or None.
+        classes: what the head's outputs stand for: ``"machine/section"`` or ``"machine/section/attributes"``, a name
+            for each; variants of a class end with ``"/~n"``.
+        mean, std: for pre-normalising.
+        held: normals that it has not seen.
+        config: the settings as they were resolved.
+    """
+
+    encoder: Encoder
+    head: nn.Module | None
+    classes: tuple[str, ...]
+    mean: float
+    std: float
+    held: Sequence[Clip]
+    config: Config
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a network is trained on.
+
+    Attributes:
+        clips: of every file of the corpus.
+        held: normals that are not in it.
+        probed: of them, what a probe looks at.
+    """
+
+    corpus: Corpus
+    clips: Sequence[Clip]
+    held: Sequence[Clip]
+    probed: Held
+
+    @property
+    def windows(self) -> int:
+        """Return the number of windows."""
+        assert self.corpus.survey is not None
+        return len(self.corpus.survey.files_N)
+
+    def windows_of(self, chosen: set[int]) -> int:
+        """Return the number of windows of some files."""
+        assert self.corpus.survey is not None
+        return sum(file in chosen for file in self.corpus.survey.files_N.tolist())
+
+
+def train_network(
+    clips: Sequence[Clip], config: Config, sections: Sequence[str], place: fit.Place
+) -> Generator[Event, None, Fitted]:
+    """Train the network of a detector.
+
+    Args:
+        clips: normals of all sections of the machine type, and, for a classifier of all machines, of the others.
+        config: of the run; its method is ``"contrastive"`` or ``"finetune"``.
+        sections: those to model; one alone of several is the anchor of contrastive training.
+        place: where it happens.
+
+    Raises:
+        DataError: a recording cannot be read; the loss is not finite.
+        UsageError: settings that do not fit the recordings.
+        Stopped: a signal asked for an end.
+    """
+    device = fit.prepare(config)
+    resumed = place.checkpoint
+    material = yield from _gather(clips, config)
+    contrastive = config.method == "contrastive" or _one_class(material, config)
+    config = fit.resolve(config, material.windows, contrastive)
+    survey = material.corpus.survey
+    assert survey is not None
+    frames = config.classifier.frames if not contrastive and config.classifier.frames else survey.frames
+    if frames > survey.frames:
+        raise UsageError(
+            f"classifier.frames = {frames}: the log-mels have {survey.frames} frames",
+            f"--set classifier.frames={survey.frames}, or leave it out.",
+        )
+    encoder, remarks = fit.make_encoder(config, frames, fresh=resumed is None)
+    yield from remarks
+    if contrastive:
+        fitted = yield from _contrast(encoder, material, config, sections, place, resumed, device)
+    else:
+        fitted = yield from _classify(encoder, material, config, place, resumed, device)
+    return fitted
+
+
+def _gather(clips: Sequence[Clip], config: Config) -> Generator[Event, None, Material]:
+    """Hold normals out and look at all recordings once."""
+    kept, held = hold_out(clips, config.data.session_regex)
+    corpus = Corpus(
+        [clip.path for clip in kept],
+        config.features,
+        cache_gb=config.cache_gb,
+        half=config.half,
+        threads=config.threads,
+    )
+    survey = yield from corpus.look(skip_bad=config.data.skip_bad)
+    probed = yield from read_held(held, survey, config)
+    return Material(corpus, kept, held, probed)
+
+
+def _one_class(material: Material, config: Config) -> bool:
+    return len(set(_class_names(material.clips))) * kinds(config.variants) == 1
+
+
+def _class_names(clips: Sequence[Clip]) -> list[str]:
+    """Return machine × section × attributes of each clip."""
+    return ["/".join(filter(None, (clip.machine, clip.section, clip.attributes))) for clip in clips]
+
+
+def _contrast(
+    encoder: Encoder,
+    material: Material,
+    config: Config,
+    sections: Sequence[str],
+    place: fit.Place,
+    resumed: Any,
+    device: torch.device,
+) -> Generator[Event, None, Fitted]:
+    settings = config.moco
+    assert settings.queue_size is not None
+    moco = MoCo(
+        encoder,
+        projection=settings.projection,
+        queue_size=settings.queue_size,
+        momentum=settings.momentum,
+        temperature=settings.temperature,
+    ).to(device)
+    own = [clip.section for clip in material.clips]
+    several = len(set(own)) > 1
+    machine = material.clips[0].machine
+    if config.method == "finetune":
+        yield Note(f"{machine}: all normals are of one class, so each recording is told from every other instead")
+    elif not several:
+        yield Note(f"{machine}: one ID only, so each recording is told from every other (instance discrimination)")
+    numbers = numbers_of(own)
+    anchored = several and len(sections) == 1
+    classes = Classes(numbers, numbers[own.index(sections[0])] if anchored else None) if several else None
+    task = Contrastive(moco, config, classes, material.probed)
+    feed: dict[str, Any] = {}
+    epoch = material.windows
+    if several:
+        feed = {"labels": own, "shares": anchor_shares(own, sections[0]) if anchored else None}
+    if anchored:
+        # An epoch is each window of the anchor's section once; they are half of every batch.
+        epoch = 2 * material.windows_of({file for file, section in enumerate(own) if section == sections[0]})
+    yield from fit.run(task, material.corpus, config, place, resumed, windows_an_epoch=epoch, feed=feed)
+    return _fitted(encoder, None, (), material, config)
+
+
+def _classify(
+    encoder: Encoder, material: Material, config: Config, place: fit.Place, resumed: Any, device: torch.device
+) -> Generator[Event, None, Fitted]:
+    settings, survey = config.classifier, material.corpus.survey
+    assert survey is not None
+    names = _class_names(material.clips)
+    several = kinds(config.variants)
+    classes = tuple(name if kind == 0 else f"{name}/~{kind}" for name in sorted(set(names)) for kind in range(several))
+    head = build_head(
+        settings.head,
+        encoder.embedding_size,
+        len(classes),
+        scale=settings.scale,
+        margin=settings.margin,
+        subcentres=settings.subcentres,
+    )
+    yield Note(f"a classifier of {len(classes)} classes: machine × section × attributes" + _said(several))
+    waves = None
+    if settings.mixup == "wave":
+        waves = Waves(material.corpus.paths, survey, config.features, config.threads)
+    classifier = Classifier(encoder, head).to(device)
+    task: Task = Finetune(classifier, config, numbers_of(names), material.probed, waves)
+    epoch = material.windows
+    if settings.frames is not None:
+        epoch *= 1 + (survey.frames - settings.frames) // settings.hop
+    yield from fit.run(task, material.corpus, config, place, resumed, windows_an_epoch=epoch, feed={})
+    return _fitted(encoder, head, classes, material, config)
+
+
+def _said(several: int) -> str:
+    return f" × {several} variants of the spectrum" if several > 1 else ""
+
+
+def _fitted(
+    encoder: Encoder, head: nn.Module | None, classes: tuple[str, ...], material: Material, config: Config
+) -> Fitted:
+    survey = material.corpus.survey
+    assert survey is not None
+    return Fitted(encoder, head, classes, survey.mean, survey.std, material.held, config)
+
+
+def facts(fitted: Fitted) -> Mapping[str, Any]:
+    """Return what the run folder's weights say of themselves."""
+    return {**fit.about_encoder(fitted.config, fitted.encoder), "mean": fitted.mean, "std": fitted.std}
