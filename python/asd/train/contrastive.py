@@ -105,11 +105,10 @@ class Contrastive:
         """Return the rows that pass the query network, None for all, and their weights."""
         if self._anchor is None or self._classes_F is None:
             return None, torch.ones(len(files_B), device=self._device)
-        rows_A = (self._classes_F[files_B] == self._anchor).nonzero()[:, 0]
-        if len(rows_A):
-            return rows_A, torch.ones(len(rows_A), device=self._device)
-        # Every process must take part in a step; a row of weight 0 stands in.
-        return rows_A.new_zeros(1), torch.zeros(1, device=self._device)
+        own_B = self._classes_F[files_B] == self._anchor
+        # Every process must take part in a step, and batch normalisation needs two rows: others stand in, of weight 0.
+        rows_A = own_B.int().argsort(descending=True, stable=True)[: max(2, int(own_B.sum()))]
+        return rows_A, own_B[rows_A].float()
 
     @torch.no_grad()
     def probe(self) -> dict[str, float]:
