@@ -1,4 +1,4 @@
-"""Training: what is held out and drawn, that networks learn, that a collapse is seen, and what is refused on the way."""
+"""Training: what is held out and drawn, that networks learn, that a collapse is seen, and what is refused."""
 
 from __future__ import annotations
 
@@ -212,7 +212,8 @@ def test_what_is_held_out_changes_no_weight(tmp_path: Path, method: str) -> None
     second, _ = finish(train_network(clips, config, ["00", "02"], place_in(tmp_path / "b")))
     assert (first.mean, first.std) == (second.mean, second.std)
     assert all(map(torch.equal, first.encoder.state_dict().values(), second.encoder.state_dict().values()))
-    np.save(clips[0].path if clips[0] not in first.held else clips[1].path, np.ones((BANDS, FRAMES), np.float32))
+    kept = next(clip for clip in clips if clip not in first.held)
+    np.save(kept.path, np.ones((BANDS, FRAMES), np.float32))
     third, _ = finish(train_network(clips, config, ["00", "02"], place_in(tmp_path / "c")))
     assert third.mean != first.mean
 
@@ -358,14 +359,25 @@ def test_networks_learn(fans: list[Clip], tmp_path: Path, method: str, seed: int
     assert said(events, Caution) == ""
 
 
-@pytest.mark.parametrize("method", ["contrastive", "finetune"])
-def test_a_collapse_is_seen_and_said(fans: list[Clip], tmp_path: Path, method: str) -> None:
-    """A learning rate far too high throws all recordings to one point."""
+COLLAPSE = "the network has collapsed: its {} of different recordings are one point"
+
+
+def test_a_learning_rate_far_too_high_throws_all_recordings_to_one_point(fans: list[Clip], tmp_path: Path) -> None:
     optimiser = {"batch_size": 16, "epochs": 2, "learning_rate": 10.0}
-    _, events, rows = trained_on(fans, tmp_path / "run", method=method, optimiser=optimiser)
+    _, events, rows = trained_on(fans, tmp_path / "run", optimiser=optimiser)
     assert rows[-1]["uniformity"] > COLLAPSED
-    what = "projections" if method == "contrastive" else "embeddings"
-    assert f"the network has collapsed: its {what} of different recordings are one point" in said(events, Caution)
+    assert COLLAPSE.format("projections") in said(events, Caution)
+
+
+def test_a_dead_layer_gives_all_recordings_one_embedding(fans: list[Clip], tmp_path: Path) -> None:
+    about = {"name": "small", "bands": 32, "frames": 32, "width": 1.0, "norm": "batch"}
+    encoder = build_encoder("small", 32, 32)
+    nn.init.zeros_(encoder.net.embedding.weight)
+    save_encoder(tmp_path / FILE, encoder, about)
+    weights, optimiser = EncoderConfig(weights=str(tmp_path)), {"learning_rate": 1e-6}
+    _, events, rows = trained_on(fans, tmp_path / "run", method="finetune", encoder=weights, optimiser=optimiser)
+    assert rows[-1]["uniformity"] > COLLAPSED
+    assert COLLAPSE.format("embeddings") in said(events, Caution)
 
 
 def test_the_probe_has_views_as_training_has_them(fans: list[Clip], tmp_path: Path) -> None:
@@ -907,6 +919,5 @@ def test_a_detector_rests_on_what_was_held_out(tmp_path: Path) -> None:
     trained, events = finish(train_detector(clips, config_of(), ["00"], place_in(tmp_path / "run")))
     assert trained.detector.notes["held_out"] == sorted(c.name for c in hold_out(clips, "")[1])
     assert any(isinstance(event, Progress) and event.stage == "training" for event in events)
-    loaded = build_encoder("small", BANDS, FRAMES)
-    load_encoder(tmp_path / "run", loaded, 1.0, "batch")
+    assert load_encoder(tmp_path / "run", build_encoder("small", BANDS, FRAMES), 1.0, "batch") == ""
     assert asd.Detector.load(tmp_path / "run").score([clips[0].path])[0].section == "00"

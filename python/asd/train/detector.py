@@ -22,8 +22,8 @@ from asd.train.normals import Table, read_normals
 from asd.train.trained import Trained
 from asd.train.weights import FILE, save_encoder
 
-BESIDE = ("knn", "mahalanobis-siblings")
-"""Scorers on the network alone, which stand beside the one that decides."""
+BESIDE = ("ensemble",)
+"""What stands beside the scorer that decides: the network without the baseline."""
 
 
 def train_detector(
@@ -54,9 +54,8 @@ def train_detector(
         return None
     network = _network(fitted)
     embedded = yield from _embed(network, table, config)
-    beside = [name for name in BESIDE if len(set(table.rows.sections_N.tolist())) > 1 or "siblings" not in name]
     trained = yield from network_detector(
-        table, fitted.config, sections, network, embedded, held_N, beside=beside, notes=_notes(fitted)
+        table, fitted.config, sections, network, embedded, held_N, beside=BESIDE, notes=_notes(fitted)
     )
     trained.write(place.folder, fitted.config)
     save_encoder(place.folder / FILE, fitted.encoder, fit.about_encoder(fitted.config, fitted.encoder))
