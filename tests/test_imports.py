@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "bench": BOTTOM | {"features", "augment", "corpus", "feed", "data"},
     "models": set(),
     "detect": BOTTOM | {"features", "data", "corpus", "feed", "models"},
-    "train": BOTTOM | {"features", "data", "corpus", "feed", "models", "detect"},
+    "train": BOTTOM | {"features", "augment", "data", "corpus", "feed", "models", "detect"},
     "evaluate": BOTTOM | {"features", "data"},
     "report": BOTTOM | {"features", "data", "evaluate"},
 }

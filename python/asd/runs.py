@@ -77,7 +77,7 @@ class Run:
                 raise RunFolderError(f"{path}: holds runs and is none itself", f"Name one of them: {runs[0]}")
             raise RunFolderError(f"{path}: no run folder here", f"Runs in {path.parent}: {_names(path.parent)}")
         if not (path / "DONE").is_file():
-            way = "Go on with the same asd command and --resume" if (path / "checkpoint").is_dir() else "Train it again"
+            way = "Go on with the same command and --resume" if (path / "checkpoint").is_dir() else "Train it again"
             raise RunFolderError(f"{path}: its training did not end", f"{way}, or start anew with --overwrite.")
         return cls(path)
 

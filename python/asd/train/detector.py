@@ -16,6 +16,7 @@ from asd.events import Event, Progress
 from asd.models import ranks
 from asd.train import fit
 from asd.train.assemble import network_detector, require_normals
+from asd.train.held import hold_out
 from asd.train.network import Fitted, train_network
 from asd.train.normals import Table, read_normals
 from asd.train.trained import Trained
@@ -45,14 +46,14 @@ def train_detector(
     """
     table = yield from read_normals(clips, config)
     yield from require_normals(table, config, sections)
+    held = {clip.path for clip in hold_out(clips, config.data.session_regex)[1]}
+    held_N = np.array([read.clip.path in held for read in table.read])[table.clip_N]
+    _must_hold(held_N, table, sections)
     fitted = yield from train_network([*clips, *others], config, sections, place)
     if ranks.rank() != 0:
         return None
     network = _network(fitted)
     embedded = yield from _embed(network, table, config)
-    held = {clip.path for clip in fitted.held}
-    held_N = np.array([read.clip.path in held for read in table.read])[table.clip_N]
-    _must_hold(held_N, table, sections)
     trained = yield from network_detector(
         table, fitted.config, sections, network, embedded, held_N, beside=BESIDE, notes=_notes(fitted)
     )

@@ -16,7 +16,7 @@ from asd.train import probe
 from asd.train.draws import Purpose, generator
 from asd.train.held import Held
 from asd.train.precision import autocast
-from asd.train.stretch import stretch
+from asd.train.stretch import part, stretch
 from asd.train.supply import Views
 from asd.train.variants import kinds, vary
 from asd.train.waves import Waves
@@ -109,7 +109,7 @@ class Finetune:
         draw = generator(self._config.seed, step, Purpose.STRETCH, ranks.rank())
         if settings.frames is not None:
             return stretch(x_BFT, settings.frames, draw, settings.hop)
-        return stretch(x_BFT, round(self._config.views.stretch * x_BFT.shape[2]), draw)
+        return part(x_BFT, self._config.views.stretch, draw)
 
     @torch.no_grad()
     def probe(self) -> dict[str, float]:
@@ -125,12 +125,7 @@ class Finetune:
 
     def warn(self, row: dict[str, Any]) -> str | None:
         """Say when all embeddings have become one point."""
-        if row.get("uniformity", -1.0) > probe.COLLAPSED and row["epoch"] > 0:
-            return (
-                f"the network has collapsed: its embeddings of different recordings are one point (uniformity "
-                f"{row['uniformity']:.3f}); try a lower learning rate, or another --seed"
-            )
-        return None
+        return probe.collapse(row, "embeddings")
 
 
 def _spread(embedded_PD: Tensor) -> float:

@@ -23,6 +23,7 @@ from asd.train.loop import Plan, Task, train
 from asd.train.ranks import local_device
 from asd.train.supply import Supply
 from asd.train.weights import load_encoder
+from asd.words import count
 
 BATCH_SIZE = 64
 QUEUE, LONG_QUEUE, LARGE_SET = 4_096, 65_536, 100_000
@@ -60,15 +61,21 @@ def resolve(config: Config, windows: int, contrastive: bool) -> Config:
             no multiple of the batch.
     """
     world = ranks.world_size()
-    size = config.optimiser.batch_size or max(2, min(BATCH_SIZE, windows) // world * world)
+    if windows < max(2, world):
+        raise UsageError(
+            f"{count(windows, 'window')} to train on: {max(2, world)} are the fewest that make a batch",
+            "Record more, or train with fewer processes." if world > 1 else "Record more.",
+        )
+    size = config.optimiser.batch_size or _batch_size(windows, world, config.moco.queue_size if contrastive else None)
     if size > windows:
         raise UsageError(
             f"batch size {size}: larger than the training set, which has {windows} windows",
-            f"--batch-size {max(2, windows // 2)}, or more recordings.",
+            f"--batch-size {windows // world * world}, or more recordings.",
         )
     if size % world:
         raise UsageError(
-            f"batch size {size}: {world} processes cannot share it evenly", f"--batch-size {size // world * world}"
+            f"batch size {size}: {world} processes cannot share it evenly",
+            f"--batch-size {max(1, size // world) * world}",
         )
     most = LONG_QUEUE if windows >= LARGE_SET else QUEUE
     queue = config.moco.queue_size or max(1, most // size) * size
@@ -84,6 +91,13 @@ def resolve(config: Config, windows: int, contrastive: bool) -> Config:
             "moco": config.moco.model_copy(update={"queue_size": queue}),
         }
     )
+
+
+def _batch_size(windows: int, world: int, queue: int | None) -> int:
+    """Return the largest batch that processes share evenly and that, where there is a queue, fills it evenly."""
+    most = min(BATCH_SIZE, windows) if world <= BATCH_SIZE else world
+    even = [size for size in range(most, 1, -1) if size % world == 0]
+    return next((size for size in even if queue is None or queue % size == 0), even[0])
 
 
 def prepare(config: Config) -> torch.device:
@@ -136,12 +150,9 @@ def about_encoder(config: Config, encoder: Encoder) -> dict[str, Any]:
 
 
 def views_settings(config: Config) -> dict[str, Any]:
-    """Return what of `asd.Feed` follows from the settings."""
+    """Return what of `asd.two_views` follows from the settings."""
     views = config.views
     return {
-        "seed": config.seed,
-        "rank": ranks.rank(),
-        "world_size": ranks.world_size(),
         "threads": config.threads,
         "alpha": views.alpha,
         "crop": views.crop,
@@ -196,7 +207,8 @@ def run(
         stop=place.stop,
     )
     position = 0 if resumed is None else resumed.step * size
-    settings = {**views_settings(config), **feed, "position": position}
+    shared = {"seed": config.seed, "rank": ranks.rank(), "world_size": ranks.world_size()}
+    settings = {**views_settings(config), **shared, **feed, "position": position}
     with Supply(corpus, size // ranks.world_size(), device, settings) as supply:
         yield from train(task, iter(supply), plan, config.optimiser, resumed)
 

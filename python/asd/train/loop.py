@@ -211,8 +211,8 @@ class Watch:
         write_text(file, json.dumps({"step": step, "loss": str(value), "recordings": held}, indent=1) + "\n")
         raise DataError(
             f"the loss of step {step} is {value}: the recordings of its batch are in {file}",
-            "Go on from the checkpoint with another --seed or a lower --learning-rate, in a new run; "
-            "look at the recordings with: asd data verify",
+            "Train it anew with --overwrite and a lower rate, such as --set optimiser.learning_rate=1e-4; look at the "
+            "recordings with: asd data verify",
         )
 
 

@@ -15,3 +15,8 @@ def stretch(x_BFT: Tensor, frames: int, draw: np.random.Generator, hop: int = 1)
     first_B = hop * draw.integers(0, 1 + (there - frames) // hop, clips)
     frames_BT = torch.from_numpy(first_B[:, None] + np.arange(frames)).to(x_BFT.device)
     return x_BFT.gather(2, frames_BT[:, None, :].expand(-1, bands, -1))
+
+
+def part(x_BFT: Tensor, share: float, draw: np.random.Generator) -> Tensor:
+    """Return a stretch of each clip that is `share` of its frames, but one frame at least."""
+    return stretch(x_BFT, max(1, round(share * x_BFT.shape[2])), draw)
