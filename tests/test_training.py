@@ -411,7 +411,7 @@ def test_a_bump_lies_in_its_region(seed: int, regions: int, bands: int) -> None:
         low, high = (kind - 1) * bands / regions, kind * bands / regions
         top = int(np.abs(bump_F).argmax())
         assert low - 0.51 <= top <= high + 0.51
-        # The band nearest to its centre is one band away at most, where a bump of deviation 1 keeps e^(-1/2) of its height.
+        # Its centre is one band away at most, where a bump of deviation 1 keeps e^(-1/2) of its height.
         assert 0.5 * 0.4 * math.exp(-1 / 2) - 1e-6 <= abs(bump_F[top]) <= 1.5 * 0.4 + 1e-6
         away = np.abs(np.arange(bands) - (low + high) / 2) > (high - low) / 2 + 4 * 3.0
         assert np.abs(bump_F[away]).max(initial=0) < 1e-3

@@ -38,7 +38,7 @@ def hold_out(clips: Sequence[Clip], session_regex: str) -> tuple[list[Clip], lis
     held: set[Clip] = set()
     for units in by_section.values():
         own = sum(map(len, units.values()))
-        wanted = min(max(FEWEST, math.ceil(SHARE * own)), own // 2)
+        wanted = max(FEWEST, math.ceil(SHARE * own))
         taken: list[Clip] = []
         for unit in sorted(units, key=_hash):
             if len(taken) + len(units[unit]) <= own // 2 and len(taken) < wanted:
