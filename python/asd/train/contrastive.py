@@ -15,7 +15,7 @@ from asd.config import Config
 from asd.models import ranks
 from asd.models.moco import MoCo
 from asd.train import probe
-from asd.train.draws import Purpose, generator
+from asd.train.draws import Purpose, generator, sent
 from asd.train.held import Held
 from asd.train.precision import autocast
 from asd.train.stretch import part
@@ -57,6 +57,7 @@ class Contrastive:
             self._query = DistributedDataParallel(moco.query)
         if config.optimiser.compile:
             self._query = torch.compile(self._query)  # type: ignore[assignment]
+            moco.key.compile()
         self._plain = torch.from_numpy(held.plain_PFT).to(self._device)
         draw = generator(0, 0, Purpose.PROBE)
         views_VPFT = torch.from_numpy(held.views_VPFT).to(self._device)
@@ -79,7 +80,7 @@ class Contrastive:
         rows_A, weight_A = self._anchors(files_B)
         order = generator(seed, step, Purpose.KEYS).permutation(len(files_B) * ranks.world_size())
         with autocast(self._config.optimiser, self._device):
-            keys_GD = moco.keys(second_BFT, torch.from_numpy(order).to(self._device))
+            keys_GD = moco.keys(second_BFT, sent(order, self._device))
             queries_AD = self._query(first_BFT if rows_A is None else first_BFT[rows_A]).float()
         first = ranks.rank() * len(files_B)
         own_BD = keys_GD[first : first + len(files_B)]

@@ -17,9 +17,11 @@ from asd.events import Event, Note
 from asd.features import available_threads
 from asd.models import ranks
 from asd.models.encoders import Encoder, build_encoder
+from asd.models.moco import MoCo
 from asd.runs import write_text
 from asd.train import state
 from asd.train.loop import Plan, Task, train
+from asd.train.precision import placed
 from asd.train.ranks import local_device
 from asd.train.supply import Supply
 from asd.train.weights import load_encoder
@@ -134,6 +136,20 @@ def make_encoder(config: Config, frames: int, fresh: bool) -> tuple[Encoder, lis
         told = [f"{settings.name}: weights of {settings.weights}", remark]
         remarks = [Note(text) for text in told if text]
     return encoder, remarks
+
+
+def make_moco(encoder: Encoder, config: Config, device: torch.device) -> MoCo:
+    """Build momentum contrast around an encoder, on the device, by resolved settings."""
+    settings = config.moco
+    assert settings.queue_size is not None
+    moco = MoCo(
+        encoder,
+        projection=settings.projection,
+        queue_size=settings.queue_size,
+        momentum=settings.momentum,
+        temperature=settings.temperature,
+    )
+    return placed(moco, device)
 
 
 def about_encoder(config: Config, encoder: Encoder) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor
+
+from asd.train.draws import sent
 
 
 def stretch(x_BFT: Tensor, frames: int, draw: np.random.Generator, hop: int = 1) -> Tensor:
@@ -13,7 +14,7 @@ def stretch(x_BFT: Tensor, frames: int, draw: np.random.Generator, hop: int = 1)
     if frames == there:
         return x_BFT
     first_B = hop * draw.integers(0, 1 + (there - frames) // hop, clips)
-    frames_BT = torch.from_numpy(first_B[:, None] + np.arange(frames)).to(x_BFT.device)
+    frames_BT = sent(first_B[:, None] + np.arange(frames), x_BFT.device)
     return x_BFT.gather(2, frames_BT[:, None, :].expand(-1, bands, -1))
 
 
