@@ -26,6 +26,10 @@ BESIDE = ("ensemble",)
 """What stands beside the scorer that decides: the network without the baseline."""
 
 
+PAPERS = ("dcase2020", "dcase2022")
+"""Presets that are the paper's setting."""
+
+
 def train_detector(
     clips: Sequence[Clip], config: Config, sections: Sequence[str], place: fit.Place, *, others: Sequence[Clip] = ()
 ) -> Generator[Event, None, Trained | None]:
@@ -111,4 +115,22 @@ def _must_hold(held_N: NDArray[np.bool_], table: Table, sections: Sequence[str])
 
 
 def _notes(fitted: Fitted) -> dict[str, object]:
-    return {"held_out": sorted(clip.name for clip in fitted.held)}
+    notes: dict[str, object] = {"held_out": sorted(clip.name for clip in fitted.held)}
+    if fitted.config.preset in PAPERS:
+        notes["left_open"] = f"{fitted.config.preset}: {_left_open(fitted)}"
+    return notes
+
+
+def _left_open(fitted: Fitted) -> str:
+    """Return what the paper leaves open, and how it was decided here."""
+    config, moco = fitted.config, fitted.config.moco
+    if fitted.head is None:
+        positives = "the other view and, of several IDs, the queue's keys of the same ID"
+        training = (
+            f"temperature {moco.temperature:g}, queue {moco.queue_size}, positives {positives}, projection head of two "
+            f"layers to {moco.projection}"
+        )
+    else:
+        c = config.classifier
+        training = f"head {c.head}, scale {c.scale:g}, margin {c.margin:g}, classes of the {c.classes}"
+    return f"the paper leaves open, and here are: {training}, global average pooling, scorer {config.scorer}."
