@@ -80,7 +80,7 @@ class Size:
 
 
 ON_GPU = Size(("resnet50", "mobilenetv2", "mobilefacenet"), 512, RECORDINGS, 256, 65_536, 9, 20, 8192)
-ON_CPU = Size(("small", "mobilenetv2"), 32, 1024, 8, 512, 3, 2, 1024)
+ON_CPU = Size(("small", "mobilenetv2"), 32, 1024, 8, 512, 3, 1, 1024)
 
 
 class Turns:
