@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 
-.PHONY: setup demo test lint bench quality fuzz valgrind clean
+.PHONY: setup demo test lint bench quality networks fuzz valgrind clean
 
 # What `asd` needs to run: enough for the demo.
 $(VENV)/.base: pyproject.toml $(RUST)
@@ -14,14 +14,19 @@ $(VENV)/.base: pyproject.toml $(RUST)
 	$(PIP) install --editable .
 	@touch $@
 
-# Everything: training extra, test and lint tools.
-$(VENV)/.all: $(VENV)/.base
+# And to train networks: torch.
+$(VENV)/.train: $(VENV)/.base
+	$(PIP) install --editable ".[train]"
+	@touch $@
+
+# Everything: test and lint tools too.
+$(VENV)/.all: $(VENV)/.train
 	$(PIP) install --editable ".[train]" --group test --group lint
 	@touch $@
 
 setup: $(VENV)/.all
 
-demo: $(VENV)/.base
+demo: $(VENV)/.train
 	$(BIN)/asd demo demo --overwrite
 
 test: $(VENV)/.all
@@ -49,9 +54,12 @@ bench: $(VENV)/.all
 	@if command -v valgrind >/dev/null; then $(BIN)/python benches/instructions.py; \
 	else echo "no valgrind here: instructions are not counted"; fi
 
-# The README's figures of quality: make quality DATA=FOLDER
+# The README's figures of quality: make quality DATA=FOLDER; that of networks takes hours: make networks DATA=FOLDER
 quality: $(VENV)/.base
 	$(BIN)/python benches/baselines.py --data "$(or $(DATA),$(ASD_DATA),data)"
+
+networks: $(VENV)/.all
+	$(BIN)/python benches/networks.py --data "$(or $(DATA),$(ASD_DATA),data)" $(ARGS)
 
 clean:
 	rm -rf $(VENV) target demo

@@ -240,3 +240,84 @@ def _serve(work: Callable[[int], object], part: int, pipe: Connection) -> None:
     while pipe.recv():
         work(part)
         pipe.send(None)
+
+
+class OnDevice:
+    """Waves that lie on a device -> batches of two views that are made there, a whole batch at a time.
+
+    Nothing is read, decoded or copied while it works: no feed that computes on a GPU can do with less.
+
+    Args:
+        waves_PN: int16 samples of recordings of one length.
+        spec: of the log-mels.
+        mean, std: for pre-normalising them.
+        seed: of what is drawn.
+    """
+
+    def __init__(self, waves_PN: Tensor, spec: FeatureSpec, mean: float, std: float, seed: int) -> None:
+        device = waves_PN.device
+        self.waves_PN, self.mean, self.std, self.oldest = waves_PN, mean, std, 0
+        self.logmel = TorchLogMel(spec)
+        self.logmel.mel.to(device)
+        self.random = torch.Generator(device).manual_seed(seed)
+        logmels_PFT = torch.cat([self.normalised(part_BN) for part_BN in waves_PN.split(64)])
+        self.bank_KFT = logmels_PFT[torch.arange(BANK_SIZE, device=device) % len(waves_PN)]
+
+    def normalised(self, waves_BN: Tensor) -> Tensor:
+        """Return pre-normalised log-mels, (B, F, T)."""
+        return self.logmel(waves_BN.float().div_(32768)).sub_(self.mean).div_(self.std)
+
+    @torch.no_grad()
+    def batch(self, size: int) -> tuple[Tensor, Tensor]:
+        """Return two views of `size` recordings that are drawn, (2, B, F, T), and which they are, (B,)."""
+        device = self.waves_PN.device
+        rows_B = torch.randint(len(self.waves_PN), (size,), generator=self.random, device=device)
+        partners_VB = torch.randint(BANK_SIZE, (2, size), generator=self.random, device=device)
+        lam_VB11 = ALPHA * self._uniform(2, size, 1, 1)
+        x_BFT = self.normalised(self.waves_PN[rows_B])
+        mixed_VBFT = torch.log((1 - lam_VB11) * x_BFT.exp() + lam_VB11 * self.bank_KFT[partners_VB].exp() + EPS)
+        cropped_BFT = resize_crops(mixed_VBFT.flatten(0, 1), *self._crops(2 * size, *x_BFT.shape[1:]))
+        places_B = (self.oldest + torch.arange(size, device=device)) % BANK_SIZE
+        self.bank_KFT[places_B] = x_BFT
+        self.oldest = (self.oldest + size) % BANK_SIZE
+        return post_normalise(cropped_BFT.view_as(mixed_VBFT)), rows_B
+
+    def _uniform(self, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=self.random, device=self.waves_PN.device)
+
+    def _crops(self, count: int, bands: int, frames: int) -> list[Tensor]:
+        """Return top, left, height and width of crops, (B,) each, as `Crop.draw` draws them."""
+        wide = int(SIZES[1] * frames)
+        low, high = SIZES
+        size_2B = low + (high - low) * self._uniform(2, count)
+        height_B, width_B = (size_2B[0] * bands).long().clamp(1, bands), (size_2B[1] * frames).long().clamp(1, wide)
+        top_B, left_B = (
+            (u_B * (room - part_B + 1)).long()
+            for u_B, room, part_B in zip(self._uniform(2, count), (bands, wide), (height_B, width_B), strict=True)
+        )
+        return [top_B, left_B, height_B, width_B]
+
+
+def resize_crops(x_BFT: Tensor, top_B: Tensor, left_B: Tensor, height_B: Tensor, width_B: Tensor) -> Tensor:
+    """Do `resize_crop` on a batch, as products with matrices of weights; the zeros of the canvas need no product."""
+    bands, frames = x_BFT.shape[1:]
+    wide = int(SIZES[1] * frames)
+    rows_BFF = bicubic(top_B, height_B, bands, bands)
+    columns_BTW = bicubic(left_B, width_B, frames, wide)
+    first = (wide - frames) // 2
+    return rows_BFF @ x_BFT @ columns_BTW[:, :, first : first + frames].mT
+
+
+def bicubic(first_B: Tensor, size_B: Tensor, places: int, length: int) -> Tensor:
+    """Return weights, (B, `places`, `length`), that resize the part of an axis from `first` on, ends aligned."""
+    a, device = -0.75, first_B.device
+    at_BP = torch.arange(places, device=device) * ((size_B - 1) / (places - 1))[:, None]
+    base_BP = at_BP.floor()
+    near_BP4 = base_BP[..., None] + torch.arange(-1, 3, device=device)
+    d_BP4 = (at_BP[..., None] - near_BP4).abs()
+    inner = ((a + 2) * d_BP4 - (a + 3)) * d_BP4**2 + 1
+    outer = ((a * d_BP4 - 5 * a) * d_BP4 + 8 * a) * d_BP4 - 4 * a
+    last_B11 = (size_B - 1)[:, None, None]
+    taps_BP4 = first_B[:, None, None] + near_BP4.long().clamp_min(0).minimum(last_B11)
+    weights = torch.zeros(len(first_B), places, length, device=device)
+    return weights.scatter_add_(2, taps_BP4, torch.where(d_BP4 <= 1, inner, outer))

@@ -139,5 +139,6 @@ def recordings(folder: Path, count: int, seconds: float = 0.5) -> Path:
     return folder
 
 
-SMALL = ("--set", f"features.n_mels={BANDS}", "--threads", 1, "--batch-size", 8, "--device", "cpu")
+SMALL = ("--set", f"features.n_mels={BANDS}", "--set", "optimiser.least_steps=0", "--threads", 1, "--batch-size", 8,
+         "--device", "cpu")  # fmt: skip
 """What makes a training short."""

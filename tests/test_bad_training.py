@@ -96,7 +96,7 @@ def test_one_clip_only(data: Path, tmp_path: Path) -> None:
     one = log_mels(tmp_path / "one", {"00": 1})
     assert_refused(train(tmp_path, one, "--method", "contrastive", "--force"), 3, "cannot be held out")
     words = ("pretrain", "--runs", tmp_path / "runs", *SMALL, "--data")
-    assert_refused(run(tmp_path / "told", *words, one), 2, "1 window to train a network on: 2 at least are needed")
+    assert_refused(run(tmp_path / "told", *words, one), 2, "1 window to train on: 2 are the fewest")
 
 
 OTHER = [("--encoder", "resnet50"), ("--set", "encoder.norm=group"), ("--set", "encoder.name=resnet50")]

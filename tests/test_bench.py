@@ -239,3 +239,49 @@ def test_the_benches_run(peers, tmp_path: Path) -> None:
     assert rows == {(f"{kind} → samples", n, "soundfile") for kind in ("WAV", "FLAC") for n in (1, 2)}
     assert [row["call"] for row in figures["handover"]] == ["asd.logmel", "asd.two_views"]
     assert all(f"| {work} | {n} | {peer}" in told.stdout for work, n, peer in rows)
+
+
+def test_views_on_a_device_are_ours_for_the_same_crops(peers) -> None:
+    import torch
+
+    rng = np.random.default_rng(0)
+    x_BFT = rng.standard_normal((20, 32, 50)).astype(np.float32)
+    crops = [peers.Crop.draw(32, 50, rng) for _ in x_BFT]
+    cropped_BFT = peers.resize_crops(torch.from_numpy(x_BFT), *torch.tensor(crops).T)
+    ours_BFT = np.stack([asd.augment.random_resize_crop(x, *crop) for x, crop in zip(x_BFT, crops, strict=True)])
+    np.testing.assert_allclose(cropped_BFT.numpy(), ours_BFT, atol=1e-4)
+
+
+def test_a_feed_on_a_device_draws_recordings_and_crops_and_keeps_a_bank(peers, clips: list[Path]) -> None:
+    import torch
+
+    waves_PN = torch.from_numpy(samples_of(clips)[:, :16_000])
+    feed = peers.OnDevice(waves_PN, asd.FeatureSpec(n_mels=32), mean=-5.0, std=2.0, seed=0)
+    views_VBFT, files_B = feed.batch(4)
+    assert views_VBFT.shape == (2, 4, 32, 32)
+    assert set(files_B.tolist()) <= set(range(6))
+    assert abs(views_VBFT.mean()) < 1e-4 and abs(views_VBFT.std() - 1) < 1e-4
+    torch.testing.assert_close(feed.bank_KFT[:4], feed.normalised(waves_PN[files_B]))
+    assert feed.oldest == 4
+    theirs = torch.stack(feed._crops(4000, 128, 313), 1).double().numpy()
+    rng = np.random.default_rng(0)
+    single = np.array([peers.Crop.draw(128, 313, rng) for _ in range(4000)])
+    error = np.sqrt((theirs.var(axis=0) + single.var(axis=0)) / len(single))
+    assert (np.abs(theirs.mean(axis=0) - single.mean(axis=0)) < 5 * error).all()
+
+
+def test_the_bench_of_training_runs_without_a_gpu(peers, tmp_path: Path) -> None:
+    words = ["--device", "cpu", "--encoders", "small", "--batch-size", "4", "--clips", "8", "--rounds", "1"]
+    words += ["--steps", "1", "--threads", "1", "--json", tmp_path / "train.json"]
+    told = subprocess.run([sys.executable, BENCHES / "train.py", *words], capture_output=True, text=True, check=True)
+    figures = json.loads((tmp_path / "train.json").read_text(encoding="utf-8"))
+    assert set(figures) == {"machine", "batch_size", "queue_size", "rounds", "steps", "results"}
+    (row,) = figures["results"]
+    assert (row["encoder"], row["memory_gb"], row["compiled_over_eager"]) == ("small", None, None)
+    assert set(row["ways"]) == {"live", "resident", "on device"}
+    for way in row["ways"].values():
+        assert set(way) == {"steps_per_second", "clips_per_second", "utilisation", "data_share"}
+        assert 0 < way["clips_per_second"]["low"] <= way["clips_per_second"]["median"]
+        assert 0 <= way["data_share"]["median"] < 1
+    assert row["waiting"]["median"] < 1 and row["live_over_on_device"]["median"] > 0
+    assert all(f"| small | {way} |" in told.stdout for way in row["ways"])

@@ -104,6 +104,50 @@ def test_flac_of_quiet_and_constant_signals(tmp_path):
             assert_as_soundfile(tmp_path / f"{name}.flac")
 
 
+def sound(kind: str, width: int, frames: int, channels: int, seed: int) -> NDArray[np.int64]:
+    """Samples of `width` bits that make an encoder choose differently, (N, C)."""
+    rng = np.random.default_rng(seed)
+    full = 2 ** (width - 1)
+    n = np.arange(frames)[:, None]
+    shape = (frames, channels)
+    match kind:
+        case "noise":
+            wave_NC = rng.integers(-full, full, shape)
+        case "walk":
+            wave_NC = rng.integers(-9, 10, shape).cumsum(axis=0)
+        case "tone":
+            wave_NC = full * np.sin(n / rng.uniform(2, 50, channels)) + rng.normal(0, full / 900, shape)
+        case "clicks":
+            wave_NC = rng.integers(-full, full, shape) * (rng.random(shape) < 0.01)
+        case "alike":
+            wave_NC = rng.integers(-9, 10, (frames, 1)).cumsum(axis=0) + rng.integers(-2, 3, shape)
+        case "square":
+            wave_NC = np.where(n // rng.integers(1, 99, channels) % 2, full - 1, -full)
+        case "coarse":
+            wave_NC = rng.integers(-9, 10, shape) * 2 ** rng.integers(0, width - 4, channels)
+    return np.clip(np.rint(wave_NC), -full, full - 1).astype(np.int64)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    kind=st.sampled_from(["noise", "walk", "tone", "clicks", "alike", "square", "coarse"]),
+    width=st.sampled_from([8, 16, 24]),
+    channels=st.one_of(st.just(2), st.integers(1, 8)),
+    frames=st.integers(1, 20_000),
+    level=st.integers(0, 8),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_flac_of_any_sound_at_any_level(tmp_path_factory, kind, width, channels, frames, level, seed):
+    """What was written comes back, whatever the encoder made of it."""
+    file = tmp_path_factory.mktemp("sound") / "a.flac"
+    wave_NC = sound(kind, width, frames, channels, seed)
+    subtype = "PCM_S8" if width == 8 else f"PCM_{width}"
+    with soundfile.SoundFile(file, "w", 16_000, channels, subtype, format="FLAC", compression_level=level / 8) as out:
+        out.write((wave_NC << (32 - width)).astype(np.int32))
+    assert_as_soundfile(file)
+    assert np.array_equal(asd.read_audio(file)[0].T, wave_NC / 2 ** (width - 1))
+
+
 @pytest.mark.parametrize("level", [0, 5, 8])
 @pytest.mark.parametrize("channels", [1, 2, 8])
 def test_long_silence_is_sound(tmp_path, channels, level):

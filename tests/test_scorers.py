@@ -13,14 +13,22 @@ from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 
 from asd.detect import DEFAULT_SCORER
 from asd.detect.assemble import fit_scorer, load_scorer
-from asd.detect.baseline import ALONE, SIBLINGS, BaselineScorer, Normals, fit_gaussian
-from asd.detect.fusion import SMALLEST_SPREAD, Fused, fuse, log, scale_of
+from asd.detect.baseline import (
+    ALONE,
+    SIBLINGS,
+    SMALLEST_DISTANCE,
+    BaselineScorer,
+    Normals,
+    fit_gaussian,
+    log,
+)
+from asd.detect.fusion import SMALLEST_SPREAD, Fused, fuse, scale_of
 from asd.detect.mixture import Mixture
 from asd.detect.neighbours import Nearest, by_domain, smote, unit
 from asd.detect.network import HeadFacts, NetworkFacts
 from asd.detect.scorers import (
+    ENSEMBLE,
     KINDS,
-    SMALLEST_DISTANCE,
     ClassifierScorer,
     EmbeddingScorer,
     ScorerName,
@@ -47,13 +55,14 @@ def cloud(seed: int, count: int, size: int = 6) -> Rows:
 
 
 def fit(name: str, normals: Normals, sections: tuple[str, ...] = ("00",)) -> EmbeddingScorer:
-    scorer = fit_scorer(parse_scorer(name), normals, ABOUT, "fan", sections)
+    both = {"network": normals, "summary": normals}
+    scorer = fit_scorer(parse_scorer(name), both, ABOUT, "fan", sections)
     assert isinstance(scorer, EmbeddingScorer)
     return scorer
 
 
 def score(scorer: EmbeddingScorer, rows_ND: Rows) -> Rows:
-    return scorer.score({"network": rows_ND}, "00")
+    return scorer.score({"network": rows_ND, "summary": rows_ND}, "00")
 
 
 NORMALS, TESTS = cloud(0, 60), cloud(1, 9)
@@ -138,7 +147,7 @@ def test_the_length_of_an_embedding_does_not_matter_to_cosines(factors: list[flo
     np.testing.assert_allclose(scaled, plain, rtol=1e-9)
 
 
-ORDERLESS = [name for name in KINDS if name not in ("gmm", "mahalanobis-siblings")]
+ORDERLESS = [name for name in KINDS if name not in ("gmm", "mahalanobis-siblings", "summary")]
 """k-means starts from rows by their place, and folds go by place."""
 
 
@@ -176,7 +185,7 @@ def test_arrays_hold_everything(name: str, domains: list[str] | None) -> None:
     scorer = fit(f"{name}:3" if KINDS[name].count else name, normals_of(NORMALS, domains))
     again = load_scorer(scorer.name, ["00"], scorer.arrays())
     assert again.name == scorer.name
-    assert again.score({"network": TESTS}, "00").tobytes() == score(scorer, TESTS).tobytes()
+    assert again.score({"network": TESTS, "summary": TESTS}, "00").tobytes() == score(scorer, TESTS).tobytes()
     assert {k: v.tobytes() for k, v in again.arrays().items()} == {k: v.tobytes() for k, v in scorer.arrays().items()}
 
 
@@ -311,7 +320,7 @@ def test_unknown_names_are_refused(text: str, hint: str) -> None:
 
 def test_the_default_needs_siblings_only_where_there_are_some() -> None:
     assert choose_scorer("auto", 3).text == DEFAULT_SCORER
-    assert choose_scorer("auto", 1).kind in KINDS
+    assert choose_scorer("auto", 1).kind in (*KINDS, ENSEMBLE)
     assert "siblings" not in choose_scorer("auto", 1).text
     assert choose_scorer("knn:3", 1).text == "knn:3"
 
@@ -326,7 +335,7 @@ def facts_with(classes: tuple[str, ...], score_hop: int | None = None) -> Networ
 def test_the_classifier_scores_its_own_section() -> None:
     about = facts_with(CLASSES)
     assert about.places == ("fan/00", "fan/02", "pump/00")
-    scorer = fit_scorer(parse_scorer("classifier"), normals_of(NORMALS), about, "fan", ["02"])
+    scorer = fit_scorer(parse_scorer("classifier"), {}, about, "fan", ["02"])
     p_W = np.array([0.5, 0.999, 1e-6])
     odds_WP = np.stack([np.zeros(3), np.log((1 - p_W) / p_W), np.ones(3)], 1)
     np.testing.assert_allclose(scorer.score({"classes": odds_WP}, "02"), -np.log(p_W))
@@ -343,7 +352,7 @@ def test_the_classifier_does_not_saturate() -> None:
 
 
 def test_the_classifier_of_stretches_scores_log_odds() -> None:
-    scorer = fit_scorer(parse_scorer("classifier"), normals_of(NORMALS), facts_with(CLASSES, 1), "pump", ["00"])
+    scorer = fit_scorer(parse_scorer("classifier"), {}, facts_with(CLASSES, 1), "pump", ["00"])
     odds_WP = np.random.default_rng(0).normal(size=(4, 3))
     np.testing.assert_array_equal(scorer.score({"classes": odds_WP}, "00"), odds_WP[:, 2])
     again = load_scorer("classifier", ["00"], scorer.arrays())
@@ -355,17 +364,17 @@ def test_the_classifier_of_stretches_scores_log_odds() -> None:
 )
 def test_a_section_that_the_classifier_does_not_tell_is_refused(about: NetworkFacts) -> None:
     with pytest.raises(UsageError, match="valve 00"):
-        fit_scorer(parse_scorer("classifier"), normals_of(NORMALS), about, "valve", ["00"])
+        fit_scorer(parse_scorer("classifier"), {}, about, "valve", ["00"])
 
 
 def fused_of(name: str) -> Fused:
     """A network's scorer and a baseline on other features, with scales from ten held-out normals."""
     parsed = parse_scorer(name)
-    part = fit_scorer(parsed.alone, normals_of(NORMALS[:50]), ABOUT, "fan", ["00"])
+    part = fit_scorer(parsed.alone, {"network": normals_of(NORMALS[:50])}, ABOUT, "fan", ["00"])
     baseline = BaselineScorer.fit(ALONE, normals_of(cloud(5, 60, 4)), ["00"])
     held = {"network": NORMALS[50:], "pooled": cloud(5, 60, 4)[50:]}
     logs_2N = np.stack([part.log_score(held, "00"), log(baseline.score(held, "00"))])
-    return Fused(name, part, baseline, {"00": scale_of(logs_2N)}, parsed.fusion == "fused-min")
+    return Fused(name, (part, baseline), {"00": scale_of(logs_2N)}, parsed.fusion == "fused-min")
 
 
 @pytest.mark.parametrize("name", ["fused:knn", "fused-min:knn", "fused:mahalanobis", "fused-min:gmm:2"])
@@ -373,11 +382,13 @@ def test_fusion_by_the_formula(name: str) -> None:
     fused = fused_of(name)
     x = {"network": TESTS, "pooled": cloud(6, 9, 4)}
     held = {"network": NORMALS[50:], "pooled": cloud(5, 60, 4)[50:]}
-    z = []
-    for scorer in (fused.part, fused.baseline):
+    z, deviations = [], []
+    for scorer in fused.parts:
         logs_H, logs_N = np.log(scorer.score(held, "00")), np.log(scorer.score(x, "00"))
         z.append((logs_N - logs_H.mean()) / logs_H.std())
-    expected_N = np.exp(np.minimum(*z)) if name.startswith("fused-min") else np.exp((z[0] + z[1]) / 2)
+        deviations.append(logs_H.std())
+    together_N = np.minimum(*z) if name.startswith("fused-min") else (z[0] + z[1]) / 2
+    expected_N = np.exp(together_N * (deviations[0] + deviations[1]) / 2)
     np.testing.assert_allclose(fused.score(x, "00"), expected_N, rtol=1e-9)
     again = load_scorer(name, ["00"], fused.arrays())
     assert again.score(x, "00").tobytes() == fused.score(x, "00").tobytes()
@@ -386,7 +397,7 @@ def test_fusion_by_the_formula(name: str) -> None:
 def test_fusion_of_what_does_not_spread_leaves_the_other_a_say() -> None:
     scale_22 = scale_of(np.array([[1.0, 1.0, 1.0], [0.0, 1.0, 2.0]]))
     np.testing.assert_allclose(scale_22, [[1, SMALLEST_SPREAD], [1, np.std([0, 1, 2])]])
-    assert fuse(np.array([[1.0], [1.0]]), scale_22, minimum=False) == pytest.approx(1.0)
+    assert fuse(np.array([[1.0], [1.0]]), scale_22, minimum=False) == pytest.approx(0.0)
 
 
 @given(st.floats(0, 1e6), st.floats(0, 1e6), st.booleans())
@@ -394,5 +405,15 @@ def test_fused_scores_are_finite_and_positive(of_network: float, of_baseline: fl
     scale_22 = scale_of(np.zeros((2, 1)))
     logs_2W = log(np.array([[of_network], [of_baseline]]))
     assert logs_2W.min() >= np.log(SMALLEST_DISTANCE)
-    (fused,) = fuse(logs_2W, scale_22, minimum)
+    (fused,) = np.exp(fuse(logs_2W, scale_22, minimum))
     assert 0 < fused < np.inf
+
+
+def test_what_is_fused_can_be_fused_again() -> None:
+    """Its logarithm is z-scored like that of any other scorer."""
+    inner = fused_of("fused:knn")
+    x = {"network": TESTS, "pooled": cloud(6, 9, 4)}
+    scale_22 = np.array([[0.1, 0.3], [1.0, 0.2]])
+    outer = Fused("outer", (inner, inner.parts[1]), {"00": scale_22})
+    z = [(np.log(p.score(x, "00")) - m) / s for p, (m, s) in zip(outer.parts, scale_22, strict=True)]
+    np.testing.assert_allclose(outer.score(x, "00"), np.exp(0.25 * (z[0] + z[1]) / 2))

@@ -182,8 +182,10 @@ class OptimiserConfig(Frozen):
         schedule: ``"constant"``, or ``"cosine"`` down to 0 at the end.
         warmup: share of the steps in which the learning rate rises linearly from 0.
         clip_norm: gradients of a larger norm are scaled down to it; 0 leaves them.
-        batch_size: clips a step, of all processes together; none takes 64, or all there are if they are fewer.
+        batch_size: clips a step, of all processes together; none takes 64, or all there are if they are fewer, and of
+            those as many as divide the queue.
         epochs: passes over the training windows; 0 takes the weights as they come.
+        least_steps: small sets are passed over more often, until there were so many steps; not with 0 epochs.
         precision: ``"auto"`` is bfloat16 autocast on a GPU that has it, else float32.
         compile: run the network through ``torch.compile``.
     """
@@ -196,6 +198,7 @@ class OptimiserConfig(Frozen):
     clip_norm: float = Field(0.0, ge=0)
     batch_size: int | None = Field(None, ge=2, le=65_536)
     epochs: int = Field(20, ge=0, le=100_000)
+    least_steps: int = Field(0, ge=0, le=10_000_000)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from asd.cli._output import next_page, say, shell
-from asd.errors import RunFolderError
+from asd.errors import RunFolderError, UsageError
 
 MARK = ".asd-demo"
 """A file that says: this folder was made by the demo, and may be made anew."""
@@ -21,7 +21,10 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of the synthetic machines.")] = 0,
     overwrite: Annotated[bool, typer.Option(help="Make an older demo anew.")] = False,
 ) -> None:
-    """Make synthetic machines, train, score and report, in about two minutes."""
+    """Make synthetic machines, train, score and report, in a few minutes.
+
+    Without PyTorch the machines get the training-free detector only.
+    """
     from asd.data.catalog import open_catalog
 
     _prepare(folder, overwrite)
@@ -29,13 +32,25 @@ def demo(
     data, runs = folder / "data", folder / "runs"
     _run("data", "synth", data, "--seed", seed)
     machines = open_catalog(data).machines()
+    method = _method()
     for machine in machines:
-        _run("train", "--machine", machine, "--data", data, "--runs", runs)
+        _run("train", "--machine", machine, "--data", data, "--runs", runs, *method)
         _run("score", runs / f"{machine}-all")
     report = folder / "report"
     _run("report", *(runs / f"{machine}-all" for machine in machines), "--out", report)
     say(f"The whole demo took {time.monotonic() - begun:.0f} s.")
     next_page(report / "report.html")
+
+
+def _method() -> tuple[str, ...]:
+    from asd.cli._training import INSTALL, need_torch
+
+    try:
+        need_torch()
+    except UsageError:
+        say(f"PyTorch is not installed ({INSTALL}): the demo shows the training-free detector only.", "yellow")
+        return "--method", "baseline"
+    return ()
 
 
 def _prepare(folder: Path, overwrite: bool) -> None:

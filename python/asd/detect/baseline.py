@@ -242,7 +242,8 @@ def _log_likelihood(covariance_DD: Floats, residual_ND: Floats) -> float:
 
 def _cholesky(covariance_DD: Floats, section: str) -> Floats:
     try:
-        return cholesky(covariance_DD, lower=True)  # type: ignore[no-any-return]
+        # In the order of stored arrays: the last bits of a distance depend on it.
+        return np.ascontiguousarray(cholesky(covariance_DD, lower=True))
     except LinAlgError:
         raise DataError(
             f"section {section}: its normals are too few or too much alike to tell a distance (silence, or copies)",

@@ -18,7 +18,7 @@ from asd.config import FeatureSpec, feature_spec, parse_config
 from asd.data.names import parse_name
 from asd.detect.assemble import load_scorer
 from asd.detect.baseline import BaselineScorer, Floats
-from asd.detect.network import CLASSES, NETWORK, Network, NetworkFacts, check_torch
+from asd.detect.network import CLASSES, NETWORK, SUMMARY, Network, NetworkFacts, check_torch
 from asd.detect.pooled import POOLED, pool
 from asd.detect.scorers import Scorer
 from asd.detect.threshold import Calibration, aggregate
@@ -331,7 +331,8 @@ class Detector:
             about = self.network.about
             if not about.takes(self.spec.n_mels, self.frames):
                 raise ValueError(f"network for {about.bands} × {about.frames}, recordings of {self.frames} frames")
-            blank |= {NETWORK: np.zeros((1, about.embedding_size)), CLASSES: np.zeros((1, len(about.places)))}
+            sizes = {NETWORK: about.embedding_size, SUMMARY: about.summary_size, CLASSES: len(about.places)}
+            blank |= {name: np.zeros((1, size)) for name, size in sizes.items()}
         for name, scorer in self.scorers.items():
             for section in self.sections:
                 score_W = scorer.score(blank, section)

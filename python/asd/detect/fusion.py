@@ -22,9 +22,10 @@ LARGEST_EXPONENT = 700.0
 
 @dataclass(frozen=True, slots=True)
 class Fused:
-    """exp of the mean, or of the minimum, of the parts' z-scores.
+    """exp of the mean, or of the minimum, of the parts' z-scores, times the mean of the parts' deviations.
 
-    The exponential keeps scores positive, as distances are, and changes no order.
+    The order of a section's scores is that of the z-scores' mean or minimum. What is made of it brings them back to
+    where distances are: positive, 1 for a typical normal, and spread as the distances of normals are spread.
 
     Attributes:
         parts: P scorers, each of which can be such a fusion itself.
@@ -42,7 +43,7 @@ class Fused:
         return np.exp(self.log_score(embedded, section))
 
     def log_score(self, embedded: Mapping[str, Floats], section: str) -> Floats:
-        """Return its logarithm: the fused z-score, (W,)."""
+        """Return its logarithm, (W,)."""
         logs_PW = np.stack([part.log_score(embedded, section) for part in self.parts])
         return fuse(logs_PW, self.scales[section], self.minimum)
 
@@ -53,9 +54,9 @@ class Fused:
 
 
 def fuse(logs_PW: Floats, scale_P2: Floats, minimum: bool) -> Floats:
-    """Return the fused z-score, (W,)."""
+    """Return the logarithm of the fused score, (W,)."""
     z_PW = (logs_PW - scale_P2[:, :1]) / scale_P2[:, 1:]
-    exponent_W = z_PW.min(0) if minimum else z_PW.mean(0)
+    exponent_W = scale_P2[:, 1].mean() * (z_PW.min(0) if minimum else z_PW.mean(0))
     return np.clip(exponent_W, -LARGEST_EXPONENT, LARGEST_EXPONENT)  # type: ignore[no-any-return]
 
 

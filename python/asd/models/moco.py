@@ -100,6 +100,7 @@ class MoCo(nn.Module):
         super().__init__()
         self.query = Branch(encoder, projection)
         self.key = copy.deepcopy(self.query).requires_grad_(False)
+        _forget_statistics(self.key)
         self.queue = Queue(queue_size, projection)
         self.momentum, self.temperature = momentum, temperature
 
@@ -163,6 +164,14 @@ class MoCo(nn.Module):
             negative = (others_AK * chosen_AK).sum() / chosen_AK.sum().clamp_min(1)
             positive = (own_A * weight_A).sum() / weight_A.sum().clamp_min(1)
         return Contrast(loss, positive, negative)
+
+
+def _forget_statistics(network: nn.Module) -> None:
+    """Keep no running statistics of a network that is only ever trained: they take time with each batch."""
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.running_mean = module.running_var = module.num_batches_tracked = None
+            module.track_running_stats = False
 
 
 def instance_loss(own_A: Tensor, others_AK: Tensor, negatives_AK: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

@@ -46,7 +46,16 @@ def _statistics(maps_BC1T: Tensor) -> Tensor:
     return torch.cat([mean_BC1, (var_BC1 + VARIANCE_FLOOR).sqrt()], 1).flatten(1)
 
 
+class _RepeatEdges(nn.Module):
+    """One frame more at either end: zeros would not be what batch normalisation takes for silence.
+
+    As `torch.nn.ReplicationPad2d`, which `torch.compile` cannot follow.
+    """
+
+    def forward(self, x_BC1T: Tensor) -> Tensor:
+        return torch.cat([x_BC1T[..., :1], x_BC1T, x_BC1T[..., -1:]], 3)
+
+
 def _layer(channels: int, norm: Norm) -> nn.Module:
-    # Edges are repeated, not padded with zeros: batch normalisation then removes the mean of a band in every frame.
-    convolution = nn.Conv2d(channels, WIDTH, (1, 3), padding=(0, 1), padding_mode="replicate", bias=False)
-    return nn.Sequential(convolution, norm(WIDTH), nn.ReLU(inplace=True))
+    convolution = nn.Conv2d(channels, WIDTH, (1, 3), bias=False)
+    return nn.Sequential(_RepeatEdges(), convolution, norm(WIDTH), nn.ReLU(inplace=True))

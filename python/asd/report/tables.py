@@ -212,7 +212,10 @@ def _percent(fraction: float | None) -> str:
 
 
 def winner(report: Report) -> str:
-    """Say which scorer has the higher mean AUC on the machines that both have scored; empty where there is only one."""
+    """Say which scorer has the higher mean AUC on the machines that both have scored; empty where there is only one.
+
+    A run that claims a paper's setting also says what the paper leaves open.
+    """
     sentences = []
     for name, other in report.figures["beside"].items():
         shared = [m for m in other["machines"] if m in report.figures["machines"]]
@@ -228,7 +231,8 @@ def winner(report: Report) -> str:
             if ahead[1] > behind[1]
             else f"{first} and {name} are level in mean AUC{where}."
         )
-    return " ".join(sentences)
+    claims = {m.detector.get("left_open") for m in report.machines}
+    return " ".join([*sentences, *sorted(str(claim) for claim in claims if claim)])
 
 
 def published(report: Report) -> list[Table]:

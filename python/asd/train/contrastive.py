@@ -15,10 +15,10 @@ from asd.config import Config
 from asd.models import ranks
 from asd.models.moco import MoCo
 from asd.train import probe
-from asd.train.draws import Purpose, generator
+from asd.train.draws import Purpose, generator, sent
 from asd.train.held import Held
 from asd.train.precision import autocast
-from asd.train.stretch import stretch
+from asd.train.stretch import part
 from asd.train.supply import Views
 from asd.train.variants import kinds, vary
 
@@ -57,8 +57,11 @@ class Contrastive:
             self._query = DistributedDataParallel(moco.query)
         if config.optimiser.compile:
             self._query = torch.compile(self._query)  # type: ignore[assignment]
+            moco.key.compile()
         self._plain = torch.from_numpy(held.plain_PFT).to(self._device)
-        self._views = torch.from_numpy(held.views_VPFT).to(self._device)
+        draw = generator(0, 0, Purpose.PROBE)
+        views_VPFT = torch.from_numpy(held.views_VPFT).to(self._device)
+        self._views = [part(x_PFT, config.views.stretch, draw) for x_PFT in views_VPFT]
         self._labels_P = torch.from_numpy(held.labels_P).to(self._device)
         self._brought: tuple[Tensor, Tensor, Tensor] | None = None
         moco.train()
@@ -73,12 +76,11 @@ class Contrastive:
             views_VBFT, kinds_B = vary(views_VBFT, self._config.variants, draw)
             sections_B = sections_B * kinds(self._config.variants) + kinds_B
         draw = generator(seed, step, Purpose.STRETCH, ranks.rank())
-        frames = round(self._config.views.stretch * views_VBFT.shape[3])
-        first_BFT, second_BFT = (stretch(x_BFT, frames, draw) for x_BFT in views_VBFT)
+        first_BFT, second_BFT = (part(x_BFT, self._config.views.stretch, draw) for x_BFT in views_VBFT)
         rows_A, weight_A = self._anchors(files_B)
         order = generator(seed, step, Purpose.KEYS).permutation(len(files_B) * ranks.world_size())
         with autocast(self._config.optimiser, self._device):
-            keys_GD = moco.keys(second_BFT, torch.from_numpy(order).to(self._device))
+            keys_GD = moco.keys(second_BFT, sent(order, self._device))
             queries_AD = self._query(first_BFT if rows_A is None else first_BFT[rows_A]).float()
         first = ranks.rank() * len(files_B)
         own_BD = keys_GD[first : first + len(files_B)]
@@ -104,11 +106,10 @@ class Contrastive:
         """Return the rows that pass the query network, None for all, and their weights."""
         if self._anchor is None or self._classes_F is None:
             return None, torch.ones(len(files_B), device=self._device)
-        rows_A = (self._classes_F[files_B] == self._anchor).nonzero()[:, 0]
-        if len(rows_A):
-            return rows_A, torch.ones(len(rows_A), device=self._device)
-        # Every process must take part in a step; a row of weight 0 stands in.
-        return rows_A.new_zeros(1), torch.zeros(1, device=self._device)
+        own_B = self._classes_F[files_B] == self._anchor
+        # Every process must take part in a step, and batch normalisation needs two rows: others stand in, of weight 0.
+        rows_A = own_B.int().argsort(descending=True, stable=True)[: max(2, int(own_B.sum()))]
+        return rows_A, own_B[rows_A].float()
 
     @torch.no_grad()
     def probe(self) -> dict[str, float]:
@@ -130,12 +131,7 @@ class Contrastive:
 
     def warn(self, row: dict[str, Any]) -> str | None:
         """Say when all projections have become one point."""
-        if row.get("uniformity", -1.0) > probe.COLLAPSED:
-            return (
-                f"the network has collapsed: its projections of different recordings are one point (uniformity "
-                f"{row['uniformity']:.3f}); try a lower learning rate, or another --seed"
-            )
-        return None
+        return probe.collapse(row, "projections")
 
 
 def _in_parts(encoder: nn.Module, x_PFT: Tensor, size: int = 64) -> Tensor:

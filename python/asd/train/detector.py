@@ -16,13 +16,18 @@ from asd.events import Event, Progress
 from asd.models import ranks
 from asd.train import fit
 from asd.train.assemble import network_detector, require_normals
+from asd.train.held import hold_out
 from asd.train.network import Fitted, train_network
 from asd.train.normals import Table, read_normals
 from asd.train.trained import Trained
 from asd.train.weights import FILE, save_encoder
 
-BESIDE = ("knn", "mahalanobis-siblings")
-"""Scorers on the network alone, which stand beside the one that decides."""
+BESIDE = ("ensemble",)
+"""What stands beside the scorer that decides: the network without the baseline."""
+
+
+PAPERS = ("dcase2020", "dcase2022")
+"""Presets that are the paper's setting."""
 
 
 def train_detector(
@@ -45,17 +50,16 @@ def train_detector(
     """
     table = yield from read_normals(clips, config)
     yield from require_normals(table, config, sections)
+    held = {clip.path for clip in hold_out(clips, config.data.session_regex)[1]}
+    held_N = np.array([read.clip.path in held for read in table.read])[table.clip_N]
+    _must_hold(held_N, table, sections)
     fitted = yield from train_network([*clips, *others], config, sections, place)
     if ranks.rank() != 0:
         return None
     network = _network(fitted)
     embedded = yield from _embed(network, table, config)
-    held = {clip.path for clip in fitted.held}
-    held_N = np.array([read.clip.path in held for read in table.read])[table.clip_N]
-    _must_hold(held_N, table, sections)
-    beside = [name for name in BESIDE if len(set(table.rows.sections_N.tolist())) > 1 or "siblings" not in name]
     trained = yield from network_detector(
-        table, fitted.config, sections, network, embedded, held_N, beside=beside, notes=_notes(fitted)
+        table, fitted.config, sections, network, embedded, held_N, beside=BESIDE, notes=_notes(fitted)
     )
     trained.write(place.folder, fitted.config)
     save_encoder(place.folder / FILE, fitted.encoder, fit.about_encoder(fitted.config, fitted.encoder))
@@ -111,4 +115,22 @@ def _must_hold(held_N: NDArray[np.bool_], table: Table, sections: Sequence[str])
 
 
 def _notes(fitted: Fitted) -> dict[str, object]:
-    return {"held_out": sorted(clip.name for clip in fitted.held)}
+    notes: dict[str, object] = {"held_out": sorted(clip.name for clip in fitted.held)}
+    if fitted.config.preset in PAPERS:
+        notes["left_open"] = f"{fitted.config.preset}: {_left_open(fitted)}"
+    return notes
+
+
+def _left_open(fitted: Fitted) -> str:
+    """Return what the paper leaves open, and how it was decided here."""
+    config, moco = fitted.config, fitted.config.moco
+    if fitted.head is None:
+        positives = "the other view and, of several IDs, the queue's keys of the same ID"
+        training = (
+            f"temperature {moco.temperature:g}, queue {moco.queue_size}, positives {positives}, projection head of two "
+            f"layers to {moco.projection}"
+        )
+    else:
+        c = config.classifier
+        training = f"head {c.head}, scale {c.scale:g}, margin {c.margin:g}, classes of the {c.classes}"
+    return f"the paper leaves open, and here are: {training}, global average pooling, scorer {config.scorer}."

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
@@ -13,10 +15,10 @@ from torch.nn.parallel import DistributedDataParallel
 from asd.config import Config
 from asd.models import ranks
 from asd.train import probe
-from asd.train.draws import Purpose, generator
+from asd.train.draws import Purpose, generator, sent
 from asd.train.held import Held
 from asd.train.precision import autocast
-from asd.train.stretch import stretch
+from asd.train.stretch import part, stretch
 from asd.train.supply import Views
 from asd.train.variants import kinds, vary
 from asd.train.waves import Waves
@@ -78,9 +80,9 @@ class Finetune:
         if settings.mixup != "none":
             draw = generator(seed, step, Purpose.MIXUP, ranks.rank())
             share = float(draw.beta(settings.mixup_alpha, settings.mixup_alpha))
-            partner_B = torch.from_numpy(draw.permutation(len(x_BFT))).to(self._device)
-            x_BFT = self._mix(batch, x_BFT, partner_B, share)
-            sets, shares = [labels_B, labels_B[partner_B]], [share, 1 - share]
+            partners_B = draw.permutation(len(x_BFT))
+            x_BFT = self._mix(batch, x_BFT, partners_B, share)
+            sets, shares = [labels_B, labels_B[sent(partners_B, self._device)]], [share, 1 - share]
         if (count := kinds(self._config.variants)) > 1:
             draw = generator(seed, step, Purpose.VARIANTS, ranks.rank())
             varied_VBFT, kinds_B = vary(x_BFT[None], self._config.variants, draw)
@@ -96,12 +98,11 @@ class Finetune:
     def after_step(self) -> None:
         """Nothing follows."""
 
-    def _mix(self, batch: Views, x_BFT: Tensor, partner_B: Tensor, share: float) -> Tensor:
+    def _mix(self, batch: Views, x_BFT: Tensor, partners_B: NDArray[np.int64], share: float) -> Tensor:
         """Return share of each clip and the rest of its partner: of log-mels, or of the samples behind them."""
         if self._waves is None:
-            return share * x_BFT + (1 - share) * x_BFT[partner_B]
-        partners_B = batch.windows_B[partner_B.cpu().numpy()]
-        return torch.from_numpy(self._waves.mixed(batch.windows_B, partners_B, share)).to(self._device)
+            return share * x_BFT + (1 - share) * x_BFT[sent(partners_B, self._device)]
+        return sent(self._waves.mixed(batch.windows_B, batch.windows_B[partners_B], share), self._device)
 
     def _stretch(self, x_BFT: Tensor, step: int) -> Tensor:
         """Return of each clip one of the stretches that a network of few frames scores by, or a part of the whole."""
@@ -109,7 +110,7 @@ class Finetune:
         draw = generator(self._config.seed, step, Purpose.STRETCH, ranks.rank())
         if settings.frames is not None:
             return stretch(x_BFT, settings.frames, draw, settings.hop)
-        return stretch(x_BFT, round(self._config.views.stretch * x_BFT.shape[2]), draw)
+        return part(x_BFT, self._config.views.stretch, draw)
 
     @torch.no_grad()
     def probe(self) -> dict[str, float]:
@@ -125,12 +126,7 @@ class Finetune:
 
     def warn(self, row: dict[str, Any]) -> str | None:
         """Say when all embeddings have become one point."""
-        if row.get("uniformity", -1.0) > probe.COLLAPSED and row["epoch"] > 0:
-            return (
-                f"the network has collapsed: its embeddings of different recordings are one point (uniformity "
-                f"{row['uniformity']:.3f}); try a lower learning rate, or another --seed"
-            )
-        return None
+        return probe.collapse(row, "embeddings")
 
 
 def _spread(embedded_PD: Tensor) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,9 +19,11 @@ from asd.events import Event, Note
 from asd.features import available_threads
 from asd.models import ranks
 from asd.models.encoders import Encoder, build_encoder
+from asd.models.moco import MoCo
 from asd.runs import write_text
 from asd.train import state
 from asd.train.loop import Plan, Task, train
+from asd.train.precision import placed
 from asd.train.ranks import local_device
 from asd.train.supply import Supply
 from asd.train.weights import load_encoder
@@ -62,22 +65,22 @@ def resolve(config: Config, windows: int, contrastive: bool) -> Config:
         UsageError: a batch that is larger than the set, or that several processes cannot share evenly; a queue that is
             no multiple of the batch.
     """
-    world, fewest = ranks.world_size(), max(2, ranks.world_size())
-    if windows < fewest:
+    world = ranks.world_size()
+    if windows < max(2, world):
         raise UsageError(
-            f"{count(windows, 'window')} to train a network on: {fewest} at least are needed",
-            "Give more recordings: hundreds, for a network that is to learn something.",
+            f"{count(windows, 'window')} to train on: {max(2, world)} are the fewest that make a batch",
+            "Record more, or train with fewer processes." if world > 1 else "Record more.",
         )
-    size = config.optimiser.batch_size or _batch_size(windows, config.moco.queue_size if contrastive else None)
+    size = config.optimiser.batch_size or _batch_size(windows, world, config.moco.queue_size if contrastive else None)
     if size > windows:
         raise UsageError(
             f"batch size {size}: larger than the training set, which has {windows} windows",
-            f"--batch-size {max(fewest, windows // 2 // world * world)}, or more recordings.",
+            f"--batch-size {windows // world * world}, or more recordings.",
         )
     if size % world:
         raise UsageError(
             f"batch size {size}: {world} processes cannot share it evenly",
-            f"--batch-size {max(fewest, size // world * world)}",
+            f"--batch-size {max(1, size // world) * world}",
         )
     most = LONG_QUEUE if windows >= LARGE_SET else QUEUE
     queue = config.moco.queue_size or max(1, most // size) * size
@@ -95,12 +98,11 @@ def resolve(config: Config, windows: int, contrastive: bool) -> Config:
     )
 
 
-def _batch_size(windows: int, queue: int | None) -> int:
-    """Return the largest batch up to `BATCH_SIZE` that the processes can share, and that goes into the queue evenly."""
-    world = ranks.world_size()
-    most = max(world, min(BATCH_SIZE, windows) // world * world)
-    sizes = [size for size in range(most, 1, -world) if queue is None or queue % size == 0]
-    return sizes[0] if sizes else max(2, most)
+def _batch_size(windows: int, world: int, queue: int | None) -> int:
+    """Return the largest batch that processes share evenly and that, where there is a queue, fills it evenly."""
+    most = min(BATCH_SIZE, windows) if world <= BATCH_SIZE else world
+    even = [size for size in range(most, 1, -1) if size % world == 0]
+    return next((size for size in even if queue is None or queue % size == 0), even[0])
 
 
 def prepare(config: Config) -> torch.device:
@@ -137,6 +139,20 @@ def make_encoder(config: Config, frames: int, fresh: bool) -> tuple[Encoder, lis
     return encoder, remarks
 
 
+def make_moco(encoder: Encoder, config: Config, device: torch.device) -> MoCo:
+    """Build momentum contrast around an encoder, on the device, by resolved settings."""
+    settings = config.moco
+    assert settings.queue_size is not None
+    moco = MoCo(
+        encoder,
+        projection=settings.projection,
+        queue_size=settings.queue_size,
+        momentum=settings.momentum,
+        temperature=settings.temperature,
+    )
+    return placed(moco, device)
+
+
 def about_encoder(config: Config, encoder: Encoder) -> dict[str, Any]:
     """Return what has to be known to build the encoder again."""
     return {
@@ -151,12 +167,9 @@ def about_encoder(config: Config, encoder: Encoder) -> dict[str, Any]:
 
 
 def views_settings(config: Config) -> dict[str, Any]:
-    """Return what of `asd.Feed` follows from the settings."""
+    """Return what of `asd.two_views` follows from the settings."""
     views = config.views
     return {
-        "seed": config.seed,
-        "rank": ranks.rank(),
-        "world_size": ranks.world_size(),
         "threads": config.threads,
         "alpha": views.alpha,
         "crop": views.crop,
@@ -201,11 +214,15 @@ def run(
     if ranks.rank() == 0:
         write_text(place.folder / "config.toml", config.to_toml())
     steps_an_epoch = max(1, round(windows_an_epoch / size))
+    epochs = config.optimiser.epochs
+    if epochs:
+        epochs = max(epochs, math.ceil(config.optimiser.least_steps / steps_an_epoch))
     position = 0 if resumed is None else resumed.step * size
-    settings = {**views_settings(config), **feed, "position": position}
+    shared = {"seed": config.seed, "rank": ranks.rank(), "world_size": ranks.world_size()}
+    settings = {**views_settings(config), **shared, **feed, "position": position}
     with Supply(corpus, size // ranks.world_size(), device, settings) as supply, place.listen() as stop:
         plan = Plan(
-            steps=config.optimiser.epochs * steps_an_epoch,
+            steps=epochs * steps_an_epoch,
             steps_an_epoch=steps_an_epoch,
             folder=place.folder,
             facts=facts,

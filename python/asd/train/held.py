@@ -16,6 +16,7 @@ from asd.config import Config
 from asd.corpus import Survey
 from asd.data.catalog import Clip, session_of
 from asd.events import Event, Progress
+from asd.train.fit import views_settings
 
 SHARE = 0.1
 FEWEST = 10
@@ -37,7 +38,7 @@ def hold_out(clips: Sequence[Clip], session_regex: str) -> tuple[list[Clip], lis
     held: set[Clip] = set()
     for units in by_section.values():
         own = sum(map(len, units.values()))
-        wanted = min(max(FEWEST, math.ceil(SHARE * own)), own // 2)
+        wanted = max(FEWEST, math.ceil(SHARE * own))
         taken: list[Clip] = []
         for unit in sorted(units, key=_hash):
             if len(taken) + len(units[unit]) <= own // 2 and len(taken) < wanted:
@@ -83,22 +84,15 @@ def read_held(clips: Sequence[Clip], survey: Survey, config: Config) -> Generato
     classes = [(c.machine, c.section) for c in kept]
     numbers = {name: i for i, name in enumerate(sorted(set(classes)))}
     labels_P = np.array([numbers[name] for name in classes], np.int64)
-    return Held(plain_PFT, _views(plain_PFT, config), labels_P)
+    return Held(plain_PFT, _views(plain_PFT, survey, config), labels_P)
 
 
-def _views(plain_PFT: NDArray[np.float32], config: Config) -> NDArray[np.float32]:
+def _views(plain_PFT: NDArray[np.float32], survey: Survey, config: Config) -> NDArray[np.float32]:
     """Return views as training has them, drawn once and for all."""
-    if not len(plain_PFT):
-        return np.empty((2, *plain_PFT.shape), np.float32)
-    views = config.views
-    pair = augment.two_views(
-        plain_PFT,
-        None,
-        seed=0,
-        threads=config.threads,
-        alpha=views.alpha,
-        crop=views.crop,
-        bank_size=views.bank_size,
-        mix_band=views.mix_band,
-    )
-    return np.stack(pair)
+    views_VPFT = np.empty((2, *plain_PFT.shape), np.float32)
+    if len(plain_PFT):
+        mean, std = survey.mean, survey.std
+        augment.two_views(
+            plain_PFT, None, out=views_VPFT, mean=mean, std=std, spec=config.features, **views_settings(config)
+        )
+    return views_VPFT

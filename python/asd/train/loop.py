@@ -197,24 +197,31 @@ def _descend(
 
 
 class Watch:
-    """Sees a loss that is not finite, one step late on a GPU, so that nobody waits for it."""
+    """Sees a loss that is not finite, one step late on a GPU, which always has a step to go on with."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._open: tuple[Tensor, Tensor, int] | None = None
+        self._open: tuple[Tensor, torch.cuda.Event | None, Tensor, int] | None = None
 
     def look(self, loss: Tensor, files_B: Tensor, step: int) -> None:
         """Take note of a step, and settle the one before."""
+        # The copy is asked for at once: later it would wait for the steps that came in between.
+        value, arrived = loss.detach().to("cpu", non_blocking=True), None
+        if loss.device.type == "cuda":
+            arrived = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+            arrived.record()
         self.settle()
-        self._open = loss.detach(), files_B.clone(), step
-        if loss.device.type == "cpu":
+        self._open = value, arrived, files_B.clone(), step
+        if arrived is None:
             self.settle()
 
     def settle(self) -> None:
         """Raise DataError if the step that was noted last has no finite loss."""
         if self._open is None:
             return
-        (loss, files_B, step), self._open = self._open, None
+        (loss, arrived, files_B, step), self._open = self._open, None
+        if arrived is not None:
+            arrived.synchronize()
         if math.isfinite(value := loss.item()):
             return
         file = self._plan.folder / "non-finite.json"
@@ -222,8 +229,8 @@ class Watch:
         write_text(file, json.dumps({"step": step, "loss": str(value), "recordings": held}, indent=1) + "\n")
         raise DataError(
             f"the loss of step {step} is {value}: the recordings of its batch are in {file}",
-            "Start a new run with another --seed or a lower --set optimiser.learning_rate; "
-            "look at the recordings with: asd data verify",
+            "Train it anew with --overwrite and a lower rate, such as --set optimiser.learning_rate=1e-4; look at the "
+            "recordings with: asd data verify",
         )
 
 

@@ -17,12 +17,12 @@ from asd.errors import UsageError
 from asd.events import Event, Note
 from asd.models.encoders import Encoder
 from asd.models.heads import build_head
-from asd.models.moco import MoCo
 from asd.train import fit
 from asd.train.contrastive import Classes, Contrastive, anchor_shares, numbers_of
 from asd.train.finetune import Classifier, Finetune
 from asd.train.held import Held, hold_out, read_held
 from asd.train.loop import Task
+from asd.train.precision import placed
 from asd.train.variants import kinds
 from asd.train.waves import Waves
 
@@ -157,15 +157,7 @@ def _contrast(
     resumed: Any,
     device: torch.device,
 ) -> Generator[Event, None, Fitted]:
-    settings = config.moco
-    assert settings.queue_size is not None
-    moco = MoCo(
-        encoder,
-        projection=settings.projection,
-        queue_size=settings.queue_size,
-        momentum=settings.momentum,
-        temperature=settings.temperature,
-    ).to(device)
+    moco = fit.make_moco(encoder, config, device)
     own = [clip.section for clip in material.clips]
     several = len(set(own)) > 1
     machine = material.clips[0].machine
@@ -210,7 +202,7 @@ def _classify(
     waves = None
     if settings.mixup == "wave":
         waves = Waves(material.corpus.paths, survey, config.features, config.threads)
-    classifier = Classifier(encoder, head).to(device)
+    classifier = placed(Classifier(encoder, head), device)
     task: Task = Finetune(classifier, config, numbers_of(names), material.probed, waves)
     epoch = material.windows
     if settings.frames is not None:

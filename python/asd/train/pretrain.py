@@ -16,7 +16,6 @@ from asd.data.manifest import Manifest, open_manifest, survey_manifest
 from asd.events import Event, Note
 from asd.models import ranks
 from asd.models.encoders import Encoder
-from asd.models.moco import MoCo
 from asd.runs import write_text
 from asd.train import fit
 from asd.train.contrastive import Contrastive
@@ -68,15 +67,7 @@ def pretrain(config: Config, place: fit.Place) -> Generator[Event, None, Pretrai
     encoder, remarks = fit.make_encoder(config, survey.frames, fresh=resumed is None)
     yield from remarks
     held = yield from read_held(_probed(corpus), survey, config)
-    settings = config.moco
-    assert settings.queue_size is not None
-    moco = MoCo(
-        encoder,
-        projection=settings.projection,
-        queue_size=settings.queue_size,
-        momentum=settings.momentum,
-        temperature=settings.temperature,
-    ).to(device)
+    moco = fit.make_moco(encoder, config, device)
     task = Contrastive(moco, config, None, held)
     windows = len(survey.files_N)
     yield from fit.run(task, corpus, config, place, resumed, windows_an_epoch=windows, feed={})

@@ -5,6 +5,9 @@ Axes: P held-out recordings, D size of an embedding or projection.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -13,6 +16,17 @@ NEIGHBOURS = 5
 
 COLLAPSED = -0.08
 """Uniformity above which projections are one point: their mean squared distance is below 0.04, their cosine 0.98."""
+
+
+def collapse(row: Mapping[str, float], what: str) -> str | None:
+    """Return what to say where the `what` of all recordings have become one point, by their uniformity."""
+    found = row.get("uniformity", -math.inf)
+    if found <= COLLAPSED:
+        return None
+    return (
+        f"the network has collapsed: its {what} of different recordings are one point (uniformity {found:.3f}); try a "
+        "lower --set optimiser.learning_rate, or another --seed"
+    )
 
 
 def alignment(first_PD: Tensor, second_PD: Tensor) -> float:

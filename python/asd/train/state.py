@@ -119,8 +119,12 @@ def load_optimiser_state(optimiser: torch.optim.Optimizer, module: nn.Module, te
     for name, parameter in module.named_parameters():
         own = {key.rpartition("/")[2]: value for key, value in tensors.items() if key.rpartition("/")[0] == name}
         for key, value in own.items():
+            if value.ndim:
+                # In the memory order of the parameter, which fused optimisers insist on.
+                optimiser.state[parameter][key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+                continue
             # Counts of steps stay where torch keeps them: on the CPU, but for fused optimisers.
-            where = parameter.device if value.ndim or any(g.get("fused") for g in optimiser.param_groups) else "cpu"
+            where = parameter.device if any(g.get("fused") for g in optimiser.param_groups) else "cpu"
             optimiser.state[parameter][key] = value.to(where)
 
 

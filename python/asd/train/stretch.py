@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor
+
+from asd.train.draws import sent
 
 
 def stretch(x_BFT: Tensor, frames: int, draw: np.random.Generator, hop: int = 1) -> Tensor:
@@ -13,5 +14,10 @@ def stretch(x_BFT: Tensor, frames: int, draw: np.random.Generator, hop: int = 1)
     if frames == there:
         return x_BFT
     first_B = hop * draw.integers(0, 1 + (there - frames) // hop, clips)
-    frames_BT = torch.from_numpy(first_B[:, None] + np.arange(frames)).to(x_BFT.device)
+    frames_BT = sent(first_B[:, None] + np.arange(frames), x_BFT.device)
     return x_BFT.gather(2, frames_BT[:, None, :].expand(-1, bands, -1))
+
+
+def part(x_BFT: Tensor, share: float, draw: np.random.Generator) -> Tensor:
+    """Return a stretch of each clip that is `share` of its frames, but one frame at least."""
+    return stretch(x_BFT, max(1, round(share * x_BFT.shape[2])), draw)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from asd.corpus import Corpus
 from asd.feed import Batch, Feed
+from asd.train.draws import sent
 
 AHEAD = 3
 """Batches in pinned memory: one that is being copied, and two that are made meanwhile."""
@@ -85,7 +86,8 @@ class Supply:
     def _copy(self, batch: Batch) -> tuple[Views, torch.cuda.Event]:
         with torch.cuda.stream(self._stream):
             views_VBFT = torch.from_numpy(batch.views_VBFT).to(self._device, non_blocking=True)
-            files_B = torch.from_numpy(batch.files_B).to(self._device, non_blocking=True)
-            done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            files_B = sent(batch.files_B, self._device)
+            # Who waits for it sleeps: the processor is the feed's.
+            done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
             done.record(self._stream)
         return Views(views_VBFT, files_B, batch.windows_B, batch.position), done

@@ -7,10 +7,10 @@ What a machine's fault does to a spectrum then has a direction in the embedding,
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from asd.config import VariantsConfig
+from asd.train.draws import sent
 
 
 def kinds(settings: VariantsConfig) -> int:
@@ -31,6 +31,6 @@ def vary(x_VBFT: Tensor, settings: VariantsConfig, draw: np.random.Generator) ->
     height_B = settings.strength * (0.5 + draw.random(clips)) * draw.choice([-1.0, 1.0], clips) * (kinds_B > 0)
     bump_BF = height_B[:, None] * np.exp(-0.5 * ((np.arange(bands) - centre_B[:, None]) / width_B[:, None]) ** 2)
     level_VB = settings.gain * draw.standard_normal((views, clips))
-    change_VBF = torch.from_numpy((level_VB[:, :, None] + bump_BF).astype(np.float32))
+    change_VBF = (level_VB[:, :, None] + bump_BF).astype(np.float32)
     device = x_VBFT.device
-    return x_VBFT + change_VBF.to(device)[..., None], torch.from_numpy(kinds_B).to(device)
+    return x_VBFT + sent(change_VBF, device)[..., None], sent(kinds_B, device)

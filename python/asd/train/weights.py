@@ -81,7 +81,7 @@ def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         with safe_open(file, framework="pt") as stored:
             metadata = stored.metadata() or {}
             if "asd-encoder" not in metadata:
-                raise ValueError("no weights of ours")
+                raise ValueError("no weights of a network of ours")
             about = json.loads(metadata["asd-encoder"])
             if about["format"] != FORMAT:
                 raise ValueError(f"of format {about['format']}, this version reads {FORMAT}")

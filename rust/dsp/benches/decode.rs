@@ -9,7 +9,8 @@ use std::hint::black_box;
 
 use asd_dsp::resample::Resampler;
 use asd_dsp::{flac, wav};
-use common::{Flac, Wav};
+use common::subframe::{Coding, Form};
+use common::{Bits, Flac, Wav};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const RATE: u32 = 16_000;
@@ -73,49 +74,13 @@ fn flac_file(clip: &[i32]) -> Vec<u8> {
     file.header(true).into_iter().chain(frames).collect()
 }
 
-/// LPC: type and order, the first samples, the predictor, one partition of Rice codes.
+/// Linear prediction, one partition of Rice codes.
 fn subframe(samples: &[i32]) -> Vec<u8> {
-    let order = WEIGHTS.len();
-    let residuals: Vec<i32> = (order..samples.len()).map(|n| samples[n] - predict(&samples[..n])).collect();
-    let folded: Vec<u32> = residuals.iter().map(|&r| ((r << 1) ^ (r >> 31)) as u32).collect();
-    let parameter = (folded.iter().sum::<u32>() / folded.len() as u32).max(1).ilog2();
-
+    let weights = WEIGHTS.iter().map(|&weight| i64::from(weight)).collect();
+    let samples: Vec<i64> = samples.iter().map(|&sample| i64::from(sample)).collect();
     let mut bits = Bits::default();
-    bits.put((0b10_0000 | (order as u32 - 1)) << 1, 8);
-    samples[..order].iter().for_each(|&s| bits.put(s as u32, 16));
-    bits.put(WEIGHT_BITS - 1, 4);
-    bits.put(SHIFT, 5);
-    WEIGHTS.iter().for_each(|&w| bits.put(w as u32, WEIGHT_BITS));
-    bits.put(0, 2 + 4); // 4-bit parameters, 2^0 partitions
-    bits.put(parameter, 4);
-    for value in folded {
-        (0..value >> parameter).for_each(|_| bits.put(0, 1));
-        bits.put(1, 1);
-        bits.put(value, parameter);
-    }
+    Coding::of(Form::Linear { weights, precision: WEIGHT_BITS, shift: SHIFT }).put(&mut bits, &samples, 16);
     bits.bytes
-}
-
-#[derive(Default)]
-struct Bits {
-    bytes: Vec<u8>,
-    free: u32,
-}
-
-impl Bits {
-    /// The lowest `count` bits of `value`, the highest first.
-    fn put(&mut self, value: u32, count: u32) {
-        for place in (0..count).rev() {
-            if self.free == 0 {
-                self.bytes.push(0);
-                self.free = 8;
-            }
-            self.free -= 1;
-            if let Some(last) = self.bytes.last_mut() {
-                *last |= ((value >> place & 1) as u8) << self.free;
-            }
-        }
-    }
 }
 
 criterion_group!(benches, decode, resample);

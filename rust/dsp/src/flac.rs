@@ -1,20 +1,15 @@
-//! FLAC bytes -> samples: the frames are told apart here, symphonia decodes each. Whatever is not as the encoder
-//! left it (a damaged frame, a missing one, a missing end) is an error that names the second.
+//! FLAC bytes -> samples, by RFC 9639. Whatever is not as the encoder left it (a damaged frame, a missing one, a missing end) is an error that names the second.
 
-use std::panic;
-
-use symphonia::core::audio::{Audio as _, GenericAudioBufferRef};
-use symphonia::core::checksum::{Crc8Ccitt, Crc16Ansi};
-use symphonia::core::codecs::audio::well_known::CODEC_ID_FLAC;
-use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
-use symphonia::core::io::Monitor;
-use symphonia::core::packet::PacketRef;
-use symphonia::core::units::{Duration, Timestamp};
-use symphonia::default::codecs::FlacDecoder;
+mod bits;
+mod crc;
+mod frame;
+mod subframe;
 
 use crate::audio::{Audio, check_header};
 use crate::error::{Error, Remedy, Result};
 use crate::pool;
+
+use frame::{Frame, Header};
 
 /// `fLaC` and the header of the first block, which must be STREAMINFO.
 const BEFORE_INFO: usize = 4 + 4;
@@ -46,9 +41,7 @@ pub fn decode(bytes: &[u8], samples: Vec<f32>) -> Result<Audio> {
             Remedy::CopyAgain,
         ));
     }
-    // The library must not bring a whole run down with one hostile file.
-    panic::catch_unwind(|| Stream::new(info, frames)?.decode(samples))
-        .unwrap_or_else(|_| Err(Error::Header("the FLAC stream is damaged beyond reading".to_owned())))
+    Stream::new(info, frames)?.decode(samples)
 }
 
 /// The 128 bytes of an ID3v1 tag at the end would pass for a part of the last frame.
@@ -84,55 +77,56 @@ fn split(bytes: &[u8]) -> Result<([u8; INFO], &[u8])> {
 /// Frames to be decoded, and what they must hold.
 struct Stream<'a> {
     frames: &'a [u8],
-    decoder: FlacDecoder,
     rate: u32,
     channels: usize,
+    /// Bits of a sample.
+    width: u32,
+    /// The most samples of a channel that a frame has.
+    longest: usize,
+    /// The frames are numbered by their first samples: the first frame says so.
+    by_sample: bool,
     /// Samples of each channel, where the encoder knew.
     total: Option<u64>,
 }
 
 impl<'a> Stream<'a> {
+    /// Source: RFC 9639, section 8.2.
     fn new(info: [u8; INFO], frames: &'a [u8]) -> Result<Self> {
-        let mut parameters = AudioCodecParameters::new();
-        parameters.for_codec(CODEC_ID_FLAC).with_extra_data(Box::new(info));
-        let decoder = FlacDecoder::try_new(&parameters, &AudioDecoderOptions::default())
-            .map_err(|error| Error::Header(format!("the FLAC header is broken: {error}")))?;
-        let rate = decoder.codec_params().sample_rate.unwrap_or(0);
-        let channels = decoder.codec_params().channels.as_ref().map_or(0, |channels| channels.count());
+        let broken = |what: String| Err(Error::Header(format!("the FLAC header says {what}")));
+        let blocks = [0, 2].map(|at| usize::from(u16::from_be_bytes([info[at], info[at + 1]])));
+        if blocks[0] < 16 || blocks[1] < blocks[0] {
+            return broken(format!("blocks of {} to {} samples", blocks[0], blocks[1]));
+        }
+        // 20 bits of rate, 3 of channels, 5 of width, 36 of total; then the MD5 sum.
+        let fields = info[10..18].iter().fold(0, |fields, &byte| fields << 8 | u64::from(byte));
+        let (rate, channels) = ((fields >> 44) as u32, (fields >> 41 & 0x07) as usize + 1);
         check_header(rate, channels)?;
-        // The last 36 of the bits before the MD5 sum.
-        let total = info[13..18].iter().fold(0, |total, &byte| total << 8 | u64::from(byte)) & 0xF_FFFF_FFFF;
-        Ok(Self { frames, decoder, rate, channels, total: (total > 0).then_some(total) })
+        let (width, total) = ((fields >> 36 & 0x1F) as u32 + 1, fields & 0xF_FFFF_FFFF);
+        if width < 4 {
+            return broken(format!("{width} bits a sample; 4 to 32 are possible"));
+        }
+        let by_sample = frames.get(1).is_some_and(|sync| sync & 1 == 1);
+        let total = (total > 0).then_some(total);
+        Ok(Self { frames, rate, channels, width, longest: blocks[1], by_sample, total })
     }
 
     /// The samples of every frame, none left out.
-    fn decode(mut self, samples: Vec<f32>) -> Result<Audio> {
-        if headers(self.frames, 0).next().is_none() {
+    fn decode(&self, samples: Vec<f32>) -> Result<Audio> {
+        if !has_headers(self.frames, 0) {
             return Err(Error::Header("the FLAC file holds a header and no whole frame".to_owned()));
         }
-        let mut planes = self.planes(samples);
+        let (mut planes, mut scratch) = (self.planes(samples), Vec::new());
         let (mut rest, mut frames, mut done) = (self.frames, 0, 0);
         while !rest.is_empty() {
             pool::check()?;
-            let Some(end) = FrameHeader::parse(rest)
-                .filter(|header| header.number == if header.by_sample { done } else { frames })
-                .filter(|header| header.channels == self.channels)
-                .and_then(|header| end_of_frame(header, rest))
-            else {
-                return Err(self.broken(done, rest));
-            };
-            let packet = PacketRef::new(0, Timestamp::ZERO, Duration::ZERO, &rest[..end]);
-            let Ok(GenericAudioBufferRef::S32(frame)) = self.decoder.decode_ref(&packet) else {
-                return Err(damaged(done, self.rate));
-            };
-            let next = done + frame.frames() as u64;
-            check_expansion(next * self.channels as u64, self.frames.len() - rest.len() + end)?;
-            for (channel, plane) in planes.iter_mut().enumerate() {
-                let samples = frame.plane(channel).unwrap_or(&[]);
-                // Every width is shifted up to 32 bits, so one scale serves all, exactly up to 24 bits.
-                plane.extend(samples.iter().map(|&sample| sample as f32 / 2_147_483_648.0));
-            }
-            (frames, done, rest) = (frames + 1, next, &rest[end..]);
+            let broken = || self.broken(done, rest);
+            let header =
+                Header::parse(rest).filter(|header| self.fits(header, frames, done)).ok_or_else(broken)?;
+            let frame = Frame::read(&header, rest, self.width, &mut scratch).ok_or_else(broken)?;
+            let next = done + header.block as u64;
+            check_expansion(next * self.channels as u64, self.frames.len() - rest.len() + frame.length)?;
+            frame.append_to(&mut planes).ok_or_else(|| damaged(done, self.rate))?;
+            (frames, done, rest) = (frames + 1, next, &rest[frame.length..]);
         }
         if self.total.is_some_and(|total| total != done) {
             return Err(self.broken(done, rest));
@@ -141,6 +135,14 @@ impl<'a> Stream<'a> {
         let mut samples = planes.next().unwrap_or_default();
         planes.for_each(|plane| samples.extend(plane));
         Ok(Audio { rate: self.rate, channels: self.channels, samples, truncated: false })
+    }
+
+    /// Whether it is the header of the frame that comes after so many frames, of so many samples `done`.
+    fn fits(&self, header: &Header, frames: u64, done: u64) -> bool {
+        header.by_sample == self.by_sample
+            && header.number == if header.by_sample { done } else { frames }
+            && header.channels() == self.channels
+            && header.block <= self.longest
     }
 
     /// A buffer for each channel, the first made of `samples`, with room for what is to come.
@@ -157,7 +159,7 @@ impl<'a> Stream<'a> {
     /// No frame, or not the one that belongs there, after `done` samples.
     fn broken(&self, done: u64, rest: &[u8]) -> Error {
         match self.total {
-            Some(total) if headers(rest, 1).next().is_none() => {
+            Some(total) if total != done && !has_headers(rest, 1) => {
                 let (there, said) = (seconds(done, self.rate), seconds(total, self.rate));
                 let reason = format!(
                     "the FLAC stream is damaged or ends at {there:.2} s; its header says {said:.2} s"
@@ -187,80 +189,7 @@ fn seconds(samples: u64, rate: u32) -> f64 {
     samples as f64 / f64::from(rate)
 }
 
-/// Length of the frame at the start of `bytes`: its checksum is right, and the next frame or nothing follows.
-fn end_of_frame(header: FrameHeader, bytes: &[u8]) -> Option<usize> {
-    let ends = headers(bytes, 1).filter(|(_, next)| next.by_sample == header.by_sample).map(|(at, _)| at);
-    let (mut checksum, mut at) = (Crc16Ansi::new(0), 0);
-    // Of data and their checksum the checksum is 0.
-    ends.chain([bytes.len()]).find(|&end| {
-        checksum.process_buf_bytes(&bytes[at..end]);
-        at = end;
-        checksum.crc() == 0
-    })
-}
-
-/// Where frames seem to begin, from byte `from` on.
-fn headers(bytes: &[u8], from: usize) -> impl Iterator<Item = (usize, FrameHeader)> {
-    syncs(bytes, from).filter_map(|at| Some((at, FrameHeader::parse(&bytes[at..])?)))
-}
-
-/// Where the 15 bits stand that every frame begins with, from byte `from` on.
-fn syncs(bytes: &[u8], from: usize) -> impl Iterator<Item = usize> {
-    const BLOCK: usize = 128;
-    let is_sync = |pair: (&u8, &u8)| (*pair.0 == 0xFF) & (*pair.1 & 0xFE == 0xF8);
-    let blocks = (from..bytes.len().saturating_sub(1)).step_by(BLOCK);
-    blocks.flat_map(move |start| {
-        let end = (start + BLOCK).min(bytes.len() - 1);
-        let pairs = || bytes[start..end].iter().zip(&bytes[start + 1..=end]);
-        // Without an early end the compiler looks at 16 bytes at once, and few blocks have any.
-        let any = pairs().fold(false, |any, pair| any | is_sync(pair));
-        let positions = any.then(|| pairs().enumerate().filter(move |&(_, pair)| is_sync(pair)));
-        positions.into_iter().flatten().map(move |(at, _)| start + at)
-    })
-}
-
-/// What a frame says about itself.
-#[derive(Clone, Copy)]
-struct FrameHeader {
-    /// Where frames differ in length they are numbered by their first samples.
-    by_sample: bool,
-    number: u64,
-    channels: usize,
-}
-
-impl FrameHeader {
-    /// The header that `bytes` begin with, if there is one and its checksum is right.
-    ///
-    /// Source: RFC 9639, section 9.1.
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        let [0xFF, sync @ (0xF8 | 0xF9), sizes, kinds, first, ..] = *bytes else { return None };
-        let channels = match kinds >> 4 {
-            alone @ 0..8 => usize::from(alone) + 1,
-            8..11 => 2,
-            _ => return None,
-        };
-        // The number is coded as UTF-8 codes characters, in up to 7 bytes.
-        let (more, bits) = match first.leading_ones() {
-            0 => (0, first),
-            ones @ 2..8 => (ones as usize - 1, first & (0x7F >> ones)),
-            _ => return None,
-        };
-        let number =
-            bytes.get(5..5 + more)?.iter().fold(u64::from(bits), |n, byte| n << 6 | u64::from(byte & 0x3F));
-        let length = match sizes >> 4 {
-            0 => return None,
-            6 => 1,
-            7 => 2,
-            _ => 0,
-        };
-        let rate = match sizes & 0x0F {
-            12 => 1,
-            13 | 14 => 2,
-            15 => return None,
-            _ => 0,
-        };
-        let mut checksum = Crc8Ccitt::new(0);
-        checksum.process_buf_bytes(bytes.get(..5 + more + length + rate + 1)?);
-        (checksum.crc() == 0).then_some(Self { by_sample: sync & 1 == 1, number, channels })
-    }
+/// Whether frames seem to begin from byte `from` on.
+fn has_headers(bytes: &[u8], from: usize) -> bool {
+    (from..bytes.len()).any(|at| Header::parse(&bytes[at..]).is_some())
 }

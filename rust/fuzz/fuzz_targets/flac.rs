@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(init: asd_fuzz::prepare(), |bytes: &[u8]| asd_fuzz::checks::flac(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| asd_fuzz::checks::flac(bytes));

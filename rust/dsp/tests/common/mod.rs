@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod guard;
+pub mod subframe;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -187,7 +188,6 @@ impl<'a> Flac<'a> {
     }
 
     fn frame(&self, number: u64, start: usize) -> Vec<u8> {
-        assert!(number < 128, "the frame number of this writer is one byte");
         let end = self.channels[0].len().min(start + usize::from(self.block));
         let mut bits = Bits::default();
         for channel in self.channels {
@@ -201,14 +201,52 @@ impl<'a> Flac<'a> {
 
     /// A frame whose checksums are right, whatever it holds.
     pub fn frame_of(&self, number: u64, samples: u16, subframes: &[u8]) -> Vec<u8> {
+        Head::new(number, samples, self.channels.len()).frame(subframes)
+    }
+}
+
+/// The header of a frame: every code may be set to something that cannot be true.
+#[derive(Clone, Copy)]
+pub struct Head {
+    pub by_sample: bool,
+    pub number: u64,
+    pub samples: u16,
+    /// 6 and 7: the number of samples follows, in one byte or two.
+    pub size: u8,
+    /// 12 to 14: the rate follows.
+    pub rate: u8,
+    /// Up to 7 so many channels and one more; then left and side, side and right, mid and side.
+    pub channels: u8,
+    /// 0: the bits of a sample stand in STREAMINFO alone. The lowest of the four bits is reserved.
+    pub width: u8,
+}
+
+impl Head {
+    pub fn new(number: u64, samples: u16, channels: usize) -> Self {
+        Self { by_sample: false, number, samples, size: 7, rate: 0, channels: channels as u8 - 1, width: 0 }
+    }
+
+    /// The frame, its checksums right.
+    pub fn frame(&self, subframes: &[u8]) -> Vec<u8> {
         let mut bits = Bits::default();
-        bits.put(0xFFF8, 16);
-        bits.put(0b0111, 4); // the block size follows, 16 bits
-        bits.put(0, 4); // the rate stands in STREAMINFO
-        bits.put(self.channels.len() as u64 - 1, 4);
-        bits.put(0, 4); // so do the bits
-        bits.put(number, 8);
-        bits.put(u64::from(samples - 1), 16);
+        bits.put(0xFFF8 | u64::from(self.by_sample), 16);
+        bits.put(u64::from(self.size), 4);
+        bits.put(u64::from(self.rate), 4);
+        bits.put(u64::from(self.channels), 4);
+        bits.put(u64::from(self.width), 4);
+        bits.put_number(self.number);
+        let size = match self.size {
+            6 => 8,
+            7 => 16,
+            _ => 0,
+        };
+        bits.put(u64::from(self.samples - 1), size);
+        let rate = match self.rate {
+            12 => 8,
+            13 | 14 => 16,
+            _ => 0,
+        };
+        bits.put(16_000, rate);
         bits.put(u64::from(crc(&bits.bytes, 8, 0x07)), 8);
         let mut bytes = bits.bytes;
         bytes.extend(subframes);
@@ -217,14 +255,16 @@ impl<'a> Flac<'a> {
     }
 }
 
+/// Bits in the making.
 #[derive(Default)]
-struct Bits {
-    bytes: Vec<u8>,
+pub struct Bits {
+    pub bytes: Vec<u8>,
     free: u32,
 }
 
 impl Bits {
-    fn put(&mut self, value: u64, count: u32) {
+    /// The lowest `count` bits of `value`, the highest first.
+    pub fn put(&mut self, value: u64, count: u32) {
         for bit in (0..count).rev() {
             if self.free == 0 {
                 self.bytes.push(0);
@@ -233,6 +273,16 @@ impl Bits {
             self.free -= 1;
             *self.bytes.last_mut().unwrap() |= ((value >> bit & 1) as u8) << self.free;
         }
+    }
+
+    /// A number of up to 36 bits as UTF-8 codes characters.
+    fn put_number(&mut self, number: u64) {
+        if number < 0x80 {
+            return self.put(number, 8);
+        }
+        let more = (1..7).find(|more| number >> (5 * more + 6) == 0).unwrap();
+        self.put(0xFF << (7 - more) & 0xFF | number >> (6 * more), 8);
+        (0..more).rev().for_each(|place| self.put(0b10 << 6 | number >> (6 * place) & 0x3F, 8));
     }
 }
 
