@@ -817,7 +817,8 @@ def test_another_width_is_refused_with_a_hint_that_works(tmp_path: Path) -> None
     encoder = build_encoder("mobilenetv2", BANDS, FRAMES)
     with pytest.raises(UsageError, match="another width") as caught:
         load_encoder(run, encoder, 1.0, "batch")
-    width = load_config(None, re.findall(r"--set (\S+)", caught.value.hint)).encoder.width
+    repair = re.findall(r"--set (\S+)", caught.value.hint)
+    width = load_config(None, ["encoder.name=mobilenetv2", *repair]).encoder.width
     assert load_encoder(run, build_encoder("mobilenetv2", BANDS, FRAMES, width=width), width, "batch") == ""
 
 
@@ -833,7 +834,7 @@ def test_mobilefacenet_takes_weights_of_another_length_and_says_so(tmp_path: Pat
     assert "interpolated" not in said(notes, Note)
     assert fit.make_encoder(config, 100, fresh=False)[1] == []  # a checkpoint brings its own
     with pytest.raises(UsageError, match="whole windows only"):
-        fit.make_encoder(config.model_copy(update={"views": PLAIN}), 64, fresh=True)
+        load_config(None, ["encoder.name=mobilefacenet", "views.stretch=0.5"])
 
 
 def test_training_starts_from_the_weights(tmp_path: Path) -> None:

@@ -226,7 +226,7 @@ def run(
             steps_an_epoch=steps_an_epoch,
             folder=place.folder,
             facts=facts,
-            names=corpus.paths,
+            names=list(corpus.paths.strings()),
             checkpoint_seconds=60 * config.checkpoint_minutes,
             stop=stop,
         )
