@@ -26,6 +26,7 @@ import json
 import platform
 import time
 from collections.abc import Generator, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib import metadata
 from itertools import cycle, islice, repeat
@@ -283,7 +284,8 @@ def main() -> None:
     threads = arguments.threads or features.available_threads()
     with TemporaryDirectory(prefix="asd-train-", dir=SHARED_MEMORY if SHARED_MEMORY.is_dir() else None) as folder:
         wavs = drive(write_clips(Path(folder) / "clips", size.clips))
-        fit.prepare(Config(device=device.type, threads=threads))
+        place = fit.Place(Path(folder), False, lambda: nullcontext(lambda: None))
+        fit.prepare(Config(device=device.type, threads=threads), place)
         samples_PN = torch.from_numpy(samples_of(wavs)).to(device)
         corpus = Corpus(list(islice(cycle(wavs), size.recordings)), cache_gb=0.0, threads=threads)
         drive(corpus.look())

@@ -35,7 +35,7 @@ def test_every_command_explains_itself(command: list[str]) -> None:
     result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0
     assert "Usage:" in result.stdout
-    assert len(result.stdout.splitlines()) < 90
+    assert len(result.stdout.splitlines()) < 140
 
 
 def test_version() -> None:
@@ -120,6 +120,7 @@ def test_the_normals_that_differ_most_can_be_left_out(data_root: Path, tmp_path:
     import shlex
 
     words = ["train", "--data", str(data_root / "dcase2020_wavs"), "--machine", "slider", "--runs", str(tmp_path)]
+    words += ["--method", "baseline"]
     first = CliRunner().invoke(app, words)
     command = first.stdout.split("are false more often.\n")[1].splitlines()[0]
     again = CliRunner().invoke(app, shlex.split(command)[1:])
@@ -197,6 +198,7 @@ def test_a_run_of_own_recordings_can_be_trained_again(tmp_path: Path) -> None:
 
 def test_dry_run_writes_nothing(data_root: Path, tmp_path: Path) -> None:
     words = ["train", "--data", str(data_root / "dcase2020_wavs"), "--machine", "slider", "--runs", str(tmp_path / "r")]
+    words += ["--method", "baseline"]
     result = CliRunner().invoke(app, [*words, "--dry-run"])
     assert result.exit_code == 0
     assert "75 training recordings" in result.stdout

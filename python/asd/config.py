@@ -185,7 +185,7 @@ class OptimiserConfig(Frozen):
         batch_size: clips a step, of all processes together; none takes 64, or all there are if they are fewer, and of
             those as many as divide the queue.
         epochs: passes over the training windows; 0 takes the weights as they come.
-        least_steps: small sets are passed over more often, until there were so many steps; not with 0 epochs.
+        least_steps: of all epochs together: an epoch of a small set is as many passes over it as that takes.
         precision: ``"auto"`` is bfloat16 autocast on a GPU that has it, else float32.
         compile: run the network through ``torch.compile``.
     """

@@ -91,7 +91,6 @@ def resolve(config: Config, windows: int, contrastive: bool) -> Config:
         )
     return config.model_copy(
         update={
-            "threads": config.threads or available_threads(),
             "optimiser": config.optimiser.model_copy(update={"batch_size": size}),
             "moco": config.moco.model_copy(update={"queue_size": queue}),
         }
@@ -105,17 +104,24 @@ def _batch_size(windows: int, world: int, queue: int | None) -> int:
     return next((size for size in even if queue is None or queue % size == 0), even[0])
 
 
-def prepare(config: Config) -> torch.device:
-    """Set what torch needs before anything is drawn; return the device."""
+def prepare(config: Config, place: Place) -> tuple[Config, torch.device]:
+    """Set what torch needs before anything is drawn, and note the settings in the run folder.
+
+    Returns:
+        The settings with the number of threads, on which torch's last bits depend, and the device.
+    """
+    config = config.model_copy(update={"threads": config.threads or available_threads()})
+    if ranks.rank() == 0:
+        write_text(place.folder / "config.toml", config.to_toml())
     device = local_device(config.device)
-    torch.set_num_threads(config.threads or available_threads())
+    torch.set_num_threads(config.threads or 1)
     torch.manual_seed(config.seed % 2**63)
     if device.type == "cuda":
         torch.cuda.set_device(device)
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
-    return device
+    return config, device
 
 
 def make_encoder(config: Config, frames: int, fresh: bool) -> tuple[Encoder, list[Event]]:
@@ -195,7 +201,7 @@ def run(
     """Train a task on a corpus to the end of its epochs.
 
     Args:
-        config: resolved; it is written to the run folder.
+        config: resolved.
         windows_an_epoch: rows of batches that make an epoch.
         feed: classes and shares of `asd.Feed`.
         held: names of recordings that are not trained on, yet belong to the run.
@@ -211,12 +217,10 @@ def run(
         "threads": config.threads,
     }
     _must_agree(place.folder, facts, resumed)
-    if ranks.rank() == 0:
-        write_text(place.folder / "config.toml", config.to_toml())
     steps_an_epoch = max(1, round(windows_an_epoch / size))
     epochs = config.optimiser.epochs
-    if epochs:
-        epochs = max(epochs, math.ceil(config.optimiser.least_steps / steps_an_epoch))
+    if epochs:  # of a small set, several passes make an epoch
+        steps_an_epoch *= max(1, math.ceil(config.optimiser.least_steps / (epochs * steps_an_epoch)))
     position = 0 if resumed is None else resumed.step * size
     shared = {"seed": config.seed, "rank": ranks.rank(), "world_size": ranks.world_size()}
     settings = {**views_settings(config), **shared, **feed, "position": position}

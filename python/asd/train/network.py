@@ -97,7 +97,7 @@ def train_network(
         UsageError: settings that do not fit the recordings.
         Stopped: a signal asked for an end.
     """
-    device = fit.prepare(config)
+    config, device = fit.prepare(config, place)
     resumed = place.checkpoint
     material = yield from _gather(clips, config)
     contrastive = config.method == "contrastive" or _one_class(material, config)

@@ -56,7 +56,7 @@ def pretrain(config: Config, place: fit.Place) -> Generator[Event, None, Pretrai
         UsageError: settings that do not fit the recordings.
         Stopped: a signal asked for an end; what was done is saved.
     """
-    device = fit.prepare(config)
+    config, device = fit.prepare(config, place)
     resumed = place.checkpoint
     manifest = open_manifest(Path(config.data.root))
     yield Note(f"{len(manifest):,} recordings of {manifest.root}, SHA-256 of their names {manifest.digest}")
