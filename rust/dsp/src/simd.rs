@@ -130,7 +130,8 @@ impl Isa {
         let mut found = Vec::new();
         #[cfg(target_arch = "x86_64")]
         {
-            let has_avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            let has_bits = is_x86_feature_detected!("bmi2") && is_x86_feature_detected!("lzcnt");
+            let has_avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && has_bits;
             if has_avx2 && is_x86_feature_detected!("avx512f") {
                 found.push(Self(Kind::Avx512));
             }
@@ -177,10 +178,10 @@ impl Isa {
     /// Runs `kernel` compiled for this instruction set.
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
-            // SAFETY: `available`, which alone makes an `Isa`, found AVX-512F, AVX2 and FMA.
+            // SAFETY: `available`, which alone makes an `Isa`, found AVX-512F and all that AVX2 comes with.
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512 => unsafe { avx512::run(kernel) },
-            // SAFETY: `available` found AVX2 and FMA.
+            // SAFETY: `available` found AVX2, FMA, BMI2 and LZCNT.
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => unsafe { avx2::run(kernel) },
             // SAFETY: `available` found NEON.

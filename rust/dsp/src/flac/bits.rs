@@ -1,5 +1,7 @@
 //! Bits out of bytes, the highest of each byte first, and the Rice codes that most bits of a FLAC file are.
 
+use crate::simd::{Isa, Kernel, Simd};
+
 /// Bytes that are read bit by bit. Whatever reads beyond the end is `None`.
 #[derive(Clone, Copy)]
 pub struct Bits<'a> {
@@ -9,6 +11,7 @@ pub struct Bits<'a> {
     cache: u64,
     /// How many bits of the cache count, at most 63.
     held: u32,
+    isa: Isa,
 }
 
 impl<'a> Bits<'a> {
@@ -17,7 +20,7 @@ impl<'a> Bits<'a> {
 
     /// All bits of `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, cache: 0, held: 0 }
+        Self { bytes, cache: 0, held: 0, isa: Isa::available()[0] }
     }
 
     /// The next `count` bits as a number, [`Bits::MOST`] at most.
@@ -60,12 +63,7 @@ impl<'a> Bits<'a> {
 
     /// Numbers in Rice code: the quotient by 2^`parameter` in unary, then the remainder, then the sign.
     pub fn rice(&mut self, parameter: u32, values: &mut [i64]) -> Option<()> {
-        // As many codes at once as come out of a full cache nearly always.
-        match parameter {
-            0..12 => self.rice_groups::<4>(parameter, values),
-            12..=24 => self.rice_groups::<2>(parameter, values),
-            _ => self.rice_singly(parameter, values),
-        }
+        self.isa.run(Rice { bits: self, parameter, values })
     }
 
     #[inline(always)]
@@ -144,6 +142,28 @@ impl<'a> Bits<'a> {
     /// How many whole bytes are left, once the rest of a byte that was begun is gone; it must be zeros.
     pub fn bytes_left(mut self) -> Option<usize> {
         (self.take(self.held % 8)? == 0).then_some(self.bytes.len() + self.held as usize / 8)
+    }
+}
+
+/// [`Bits::rice`] in plain Rust, compiled for the instruction set at hand: those for bits are worth a seventh.
+struct Rice<'a, 'b> {
+    bits: &'a mut Bits<'b>,
+    parameter: u32,
+    values: &'a mut [i64],
+}
+
+impl Kernel for Rice<'_, '_> {
+    type Output = Option<()>;
+
+    #[inline(always)]
+    fn run<I: Simd>(self, _isa: I) -> Option<()> {
+        let Self { bits, parameter, values } = self;
+        // As many codes at once as come out of a full cache nearly always.
+        match parameter {
+            0..12 => bits.rice_groups::<4>(parameter, values),
+            12..=24 => bits.rice_groups::<2>(parameter, values),
+            _ => bits.rice_singly(parameter, values),
+        }
     }
 }
 

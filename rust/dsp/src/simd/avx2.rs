@@ -1,15 +1,15 @@
-//! AVX2 with fused multiply-add: 8 lanes.
+//! AVX2 with fused multiply-add, and the instructions for bits that come with it: 8 lanes.
 
 use std::arch::x86_64::*;
 
 use super::{INT16, Kernel, MAX_LANES, SQRT_HALF, Simd, Vector, Wide};
 
-/// Proof that the CPU has AVX2 and FMA.
+/// Proof that the CPU has AVX2, FMA, BMI2 and LZCNT.
 #[derive(Debug, Clone, Copy)]
 pub struct Avx2(());
 
 /// Runs `kernel` compiled for AVX2.
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,fma,bmi2,lzcnt")]
 pub fn run<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx2(()))
 }

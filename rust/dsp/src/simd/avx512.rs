@@ -4,12 +4,12 @@ use std::arch::x86_64::*;
 
 use super::{INT16, Kernel, MAX_LANES, SQRT_HALF, Simd, Vector, Wide};
 
-/// Proof that the CPU has AVX-512F, AVX2 and FMA.
+/// Proof that the CPU has AVX-512F, AVX2, FMA, BMI2 and LZCNT.
 #[derive(Debug, Clone, Copy)]
 pub struct Avx512(());
 
 /// Runs `kernel` compiled for AVX-512.
-#[target_feature(enable = "avx512f,avx2,fma")]
+#[target_feature(enable = "avx512f,avx2,fma,bmi2,lzcnt")]
 pub fn run<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx512(()))
 }
