@@ -86,9 +86,10 @@ def drive(work: Generator[Event, None, T], log: Callable[[str], None] | None = N
 
     Args:
         work: a generator of events.
-        log: takes every line as well (the run folder's ``train.log``).
+        log: takes such lines as well (the run folder's ``train.log``), and where each stage begins.
     """
     view = _Bar() if console.is_terminal else _Lines()
+    pace = _Pace()
     with view:
         while True:
             try:
@@ -99,7 +100,7 @@ def drive(work: Generator[Event, None, T], log: Callable[[str], None] | None = N
                 view.progress(event)
             else:
                 tell_all([event])
-            if log is not None:
+            if log is not None and (not isinstance(event, Progress) or pace.begins(event) or pace.due(event)):
                 log(_line(event))
 
 
@@ -135,18 +136,38 @@ class _Bar:
 
 
 class _Lines:
-    """Plain lines for logs and pipes."""
-
-    EVERY_SECONDS = 10.0
+    """Plain lines for pipes."""
 
     def __enter__(self) -> None:
-        self._last = time.monotonic()
+        self._pace = _Pace()
 
     def __exit__(self, *_: object) -> None:
         pass
 
     def progress(self, event: Progress) -> None:
+        if self._pace.due(event):
+            say(_line(event))
+
+
+class _Pace:
+    """Which steps of progress deserve a line: the end of a stage, and one every ten seconds."""
+
+    EVERY_SECONDS = 10.0
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+        self._stages: set[str] = set()
+
+    def begins(self, event: Progress) -> bool:
+        """Return whether `event` is the first of its stage."""
+        known = event.stage in self._stages
+        self._stages.add(event.stage)
+        return not known
+
+    def due(self, event: Progress) -> bool:
+        """Return whether it is time for a line."""
         now = time.monotonic()
-        if event.done == event.total or now - self._last > self.EVERY_SECONDS:
-            self._last = now
-            say(f"{event.stage} {event.done}/{event.total}")
+        if event.done < event.total and now - self._last <= self.EVERY_SECONDS:
+            return False
+        self._last = now
+        return True
