@@ -72,8 +72,8 @@ def paired(
 def drawn(group: Scored, resamples: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Return how often each clip of a section is drawn, (R, B): each stratum with replacement, in its number."""
     weights_RB = np.zeros((resamples, len(group.labels_B)))
-    for stratum in np.unique(group.strata_B):
-        places = np.flatnonzero(group.strata_B == stratum)
+    for stratum in np.unique(group.strata):
+        places = np.flatnonzero(group.strata == stratum)
         n = len(places)
         picks_RN = rng.integers(n, size=(resamples, n)) + n * np.arange(resamples)[:, None]
         weights_RB[:, places] = np.bincount(picks_RN.ravel(), minlength=n * resamples).reshape(resamples, n)
@@ -124,5 +124,5 @@ def _require_same_clips(runs: Sequence[Sequence[Scored]]) -> None:
         if other.keys() != first.keys():
             raise ValueError(f"the sections differ: {sorted(other.keys() ^ first.keys())}")
         for (machine, section), group in first.items():
-            if not np.array_equal(group.strata_B, other[machine, section].strata_B):
+            if not np.array_equal(group.strata, other[machine, section].strata):
                 raise ValueError(f"{machine} {section}: the clips differ in their labels or domains")

@@ -53,7 +53,7 @@ class Scored:
         return ValueError(f"{self.machine} {self.section}: {what}")
 
     @property
-    def strata_B(self) -> NDArray[np.int64]:
+    def strata(self) -> NDArray[np.int64]:
         """Which clips are drawn from as one: those of a label, and of a domain where it is known."""
         target_B = np.zeros_like(self.labels_B) if self.domains_B is None else self.domains_B == "target"
         return 2 * self.labels_B + target_B
