@@ -227,3 +227,35 @@ def split_2020(machine: str, clips: Mapping[str, tuple[int, int]]) -> Split | No
     if all(_EVALUATION_CLIPS[machine].get(s) == count for s, count in clips.items()):
         return "evaluation"
     return None
+
+
+_CLIPS_2022 = 100
+"""Normals, and anomalies, of each section of the 2022 development and evaluation sets, both domains together."""
+
+
+def split_2022(machine: str, clips: Mapping[str, tuple[int, int]]) -> Split | None:
+    """As `split_2020`, for DCASE 2022 Task 2."""
+    if not clips or machine not in MACHINES_2022 or set(clips.values()) != {(_CLIPS_2022, _CLIPS_2022)}:
+        return None
+    splits = {part_of(2022, machine, section) for section in clips}
+    return splits.pop() if len(splits) == 1 else None
+
+
+def part_of(year: int, machine: str, section: str) -> Split:
+    """Say which of the two sets of a challenge a section belongs to, going by its number.
+
+    From 2022 on, and in 2021, the sections from 03 are of the evaluation set. In 2020, each machine has its own IDs.
+    """
+    if year == 2020:
+        return "evaluation" if section in _EVALUATION_CLIPS.get(machine, {}) else "development"
+    return "evaluation" if section >= "03" else "development"
+
+
+def sections_of(year: int, machine: str, split: Split) -> frozenset[str]:
+    """Return all sections of a machine in one of the two sets of DCASE 2020 or 2022; none for an unknown machine."""
+    if year != 2020:
+        known = {"development": ("00", "01", "02"), "evaluation": ("03", "04", "05")}
+        return frozenset(known.get(split, ()) if machine in MACHINES_2022 else ())
+    if split == "evaluation":
+        return frozenset(_EVALUATION_CLIPS.get(machine, {}))
+    return frozenset(_DEVELOPMENT_NORMALS[machine][0] if machine in _DEVELOPMENT_NORMALS else ())

@@ -1,0 +1,1 @@
+"""A paper's whole table: every machine, method and seed, trained, scored, and put beside what was published."""
