@@ -19,6 +19,7 @@ from asd.errors import DataError, UsageError
 from asd.words import count, hours
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from asd.reproduce.folder import Folder
@@ -121,7 +122,7 @@ def reproduce(
     }
     roots = {name: root / name if both else root for name in places}
     parts = [_part(name, roots[name], place, labels, asked, both) for name, place in places.items()]
-    lines = _plan(parts, shards, threads, device, pretrain_data, dry_run)
+    lines = _plan(parts, shards, threads, device, pretrain_data, out if dry_run and not json else console)
     if dry_run:
         if json:
             print_json({"plan": lines})
@@ -197,7 +198,7 @@ def _plan(
     threads: int | None,
     device: Device | None,
     pretrain_data: Path | None,
-    dry_run: bool,
+    stream: Console,
 ) -> list[dict[str, Any]]:
     """Print what is to be done, and how long it will take."""
     from dataclasses import asdict
@@ -207,10 +208,7 @@ def _plan(
     said = []
     for part in parts:
         lines = drive(plan(part.grid, part.folder, threads, device and device.value, pretrain_data))
-        if not dry_run or not any(line.open for line in lines):
-            console.print(_plan_table(part, lines, shards))
-        else:
-            out.print(_plan_table(part, lines, shards))
+        stream.print(_plan_table(part, lines, shards))
         said.append({"table": part.challenge.name, "out": str(part.folder.path), "lines": [asdict(x) for x in lines]})
     return said
 

@@ -24,7 +24,7 @@ from typing import Literal
 
 from asd.errors import DataError, RunFolderError
 from asd.reproduce.grid import Cell, Grid
-from asd.runs import Run, ScoreRow, read_scores, write_text
+from asd.runs import ScoreRow, read_scores, write_text
 
 FOLDERS = ("cells", "records", "logs", "claims")
 
@@ -52,6 +52,7 @@ class Record:
         commands: as they were run.
         invocation: the command that they came from.
         seconds: that it took, all attempts together.
+        scorer: that decides; its scores are in ``scores.csv``.
         scores: name of a file of scores to its SHA-256.
     """
 
@@ -68,6 +69,7 @@ class Record:
     commands: tuple[str, ...] = ()
     invocation: str = ""
     seconds: float = 0.0
+    scorer: str = ""
     scores: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -170,14 +172,15 @@ class Folder:
             read_scores(run / name)
         return {name: _digest(run / name) for name in names}
 
-    def scores(self, cell: str) -> dict[str, list[ScoreRow]]:
-        """Return the scores of a cell by scorer; the one that decides is first.
+    def scores(self, cell: str, record: Record) -> dict[str, list[ScoreRow]]:
+        """Return the scores of a finished cell by scorer, the one that decides first; nothing else of it is needed.
 
         Raises:
             DataError: a damaged file.
         """
-        run = Run(self.run(cell))
-        return {str(run.detector()["scorer"]): run.scores(), **run.beside()}
+        run = self.run(cell)
+        names = {file.removesuffix(".csv").removeprefix("scores-"): file for file in record.scores}
+        return {record.scorer if name == "scores" else name: read_scores(run / file) for name, file in names.items()}
 
     @contextmanager
     def alone(self) -> Iterator[None]:

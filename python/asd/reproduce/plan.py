@@ -1,7 +1,8 @@
 """What a grid will take: hours, from a short training of each method on a few of its recordings.
 
-The probe runs the same commands on links to so many recordings that an epoch has a step or two. It tells how long a
-process takes to begin, a row of a batch to be trained on, and a recording to pass the network once.
+Where some cells of a method are finished, they tell. Else a probe runs the same commands on links to so many recordings
+that an epoch has a step or two: that shows how long a process takes to begin, a row of a batch to be trained on, and a
+recording to pass the network once.
 """
 
 from __future__ import annotations
@@ -72,23 +73,33 @@ def plan(
     groups: dict[str, list[Cell]] = {}
     for cell in grid.cells:
         groups.setdefault(cell.method.name, []).append(cell)
-    waiting = {
-        name: [c for c in cells if folder is None or folder.state(c) != State.done] for name, cells in groups.items()
-    }
     paces: dict[tuple[str, ...], Pace | None] = {}
     lines = []
-    for done, (name, cells) in enumerate(groups.items()):
-        yield Progress("probing", done, len(groups))
-        method, own = cells[0].method, waiting[name]
+    for number, (name, cells) in enumerate(groups.items()):
+        yield Progress("probing", number, len(groups))
+        method = cells[0].method
+        done = [c for c in cells if folder is not None and folder.state(c) == State.done]
+        still = [c for c in cells if c not in done]
         seconds: float | None = 0.0
-        if own:
+        if still and folder is not None and all(c.takes_over in {d.takes_over for d in done} for c in still):
+            seconds = _as_before(folder, done, still)
+        elif still:
             key = method.preset, *method.assignments(grid.size)
             if key not in paces:
                 paces[key] = yield from _probe(method, grid, threads, device, pretrain_data)
-            seconds = _expected(own, paces[key], method.config(grid.size), grid, pretrain_data)
-        lines.append(Line(name, method.title, len(cells), len(own), seconds))
+            seconds = _expected(still, paces[key], method.config(grid.size), grid, pretrain_data)
+        lines.append(Line(name, method.title, len(cells), len(still), seconds))
     yield Progress("probing", len(groups), len(groups))
     return lines
+
+
+def _as_before(folder: Folder, done: Sequence[Cell], still: Sequence[Cell]) -> float:
+    """Return how long cells will take if they take as long as those that are finished."""
+    took = {
+        kind: [r.seconds for c in done if c.takes_over == kind and (r := folder.record(c.name))]
+        for kind in (False, True)
+    }
+    return sum(sum(took[c.takes_over]) / len(took[c.takes_over]) for c in still)
 
 
 def _expected(

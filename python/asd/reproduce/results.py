@@ -142,7 +142,7 @@ def _read(folder: Folder, done: Mapping[str, Record]) -> tuple[dict[str, Runs], 
     runs: dict[str, Runs] = defaultdict(lambda: defaultdict(dict))
     baselines: dict[str, Runs] = defaultdict(dict)
     for name, record in done.items():
-        for place, (scorer, rows) in enumerate(folder.scores(name).items()):
+        for place, (scorer, rows) in enumerate(folder.scores(name, record).items()):
             if scorer in BASELINES:
                 baselines[scorer].setdefault(record.machine, {0: rows})
             elif place == 0:

@@ -117,6 +117,8 @@ def _note(results: Results) -> str:
             else "."
         ),
     ]
+    if not all(row.whole for row in results.rows):
+        said.append("Where only IDs are named, the clips are not those of the challenge.")
     if results.size == "quick":
         said.insert(0, "Quick settings: the figures tell nothing of the methods.")
     if results.challenge.year != 2020:
@@ -131,17 +133,28 @@ def _note(results: Results) -> str:
 def _beside(results: Results) -> Table:
     """A line for each figure that was published, with the verdict."""
     rows = tuple(
-        (row.title, row.clips, machine, NAMES[figure], _seeds(cell), _interval(cell), _one(cell.published), _said(cell))
+        (
+            row.title,
+            row.clips,
+            machine,
+            NAMES[figure],
+            _seeds(cell),
+            _interval(cell),
+            _one(cell.published),
+            str(cell.verdict),
+        )
         for row, machine, figure, cell in _judged(results)
     )
     columns = ("method", "clips", "machine", "figure", "seeds", "ours (95 %)", "published", "verdict")
+    reasons = sorted({cell.reason for *_, cell in _judged(results) if cell.reason})
     return Table(
         f"{results.challenge.name}: beside the paper's figures",
         columns,
         rows,
         texts=4,
         note="Reproduced: the interval, a bootstrap over clips, covers the published figure. The paper does not say "
-        "whether its clips are those of the development or of the evaluation set: both stand beside it.",
+        "whether its clips are those of the development or of the evaluation set: both stand beside it."
+        + (f" Not comparable: {'; '.join(reasons)}." if reasons else ""),
     )
 
 
@@ -153,10 +166,6 @@ def _judged(results: Results) -> Iterator[tuple[Row, str, str, Cell]]:
                 cell = row.mean.get(figure) if machine == "mean" else row.cells.get((machine, figure))
                 if cell is not None and cell.verdict is not None:
                     yield row, machine, figure, cell
-
-
-def _said(cell: Cell) -> str:
-    return f"{cell.verdict} ({cell.reason})" if cell.reason else str(cell.verdict)
 
 
 def _sections(results: Results) -> Table:

@@ -172,9 +172,17 @@ class _Worker:
             self._stop_if_asked(stop)
             yield self._fail(cell, reason, record)
         else:
-            scores = self._folder.score_files(cell.name) if cell.machine else {}
-            self._folder.write(cell.name, replace(record, state="done", scores=scores))
+            self._end(cell, record)
             yield Step(cell, "done", hours(record.seconds))
+
+    def _end(self, cell: Cell, record: Record) -> None:
+        """Write that a cell is finished. Its checkpoints, the largest files by far, are of no more use."""
+        run = self._folder.run(cell.name)
+        if cell.machine:
+            scorer = str(Run.open(run).detector()["scorer"])
+            record = replace(record, scorer=scorer, scores=self._folder.score_files(cell.name))
+        self._folder.write(cell.name, replace(record, state="done"))
+        shutil.rmtree(run / "checkpoint", ignore_errors=True)
 
     def _record(self, cell: Cell) -> Record:
         """Return a new record of a cell, with the time that went into it before."""
