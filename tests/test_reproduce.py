@@ -9,7 +9,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -734,24 +734,34 @@ def test_a_machine_that_fails_is_named_with_its_log(synthetic: Path, tmp_path: P
     assert "pump" in ended.out and "1 of 2 cells finished" in ended.out
 
 
+def pretending(_: Path) -> None:
+    """In the command's process: cells pretend, and nothing is probed."""
+    from asd.reproduce import plan
+
+    def no_probe(*_: Any) -> Iterator[Any]:
+        yield from ()
+
+    plan._probe = no_probe  # type: ignore[assignment]
+    work.COMMANDS = PRETEND
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_killed_in_the_middle_it_finishes_what_is_missing(
-    synthetic: Path, tmp_path: Path, number: signal.Signals
-) -> None:
+def test_killed_in_the_middle_it_finishes_what_is_missing(small: Path, tmp_path: Path, number: signal.Signals) -> None:
     out = tmp_path / "out"
-    words = command(synthetic, "--method", "baseline", "--out", out)
-    running = Command(tmp_path / "1", words)
-    running.wait_for(lambda: any((out / "claims").glob("pump-baseline.*")))
+    words = command(small, "--method", "baseline", "--out", out)
+    running = Command(tmp_path / "1", words, pretending, {"PRETEND": json.dumps({"pump-baseline": "hang"})})
+    running.wait_for(lambda: any((out / "cells" / "pump-baseline").glob("checkpoint/*")))
     running.send(number)
     ended = running.end()
     assert ended.code == (-9 if number == signal.SIGKILL else 128 + number)
+    assert number == signal.SIGKILL or "Go on with the same command: asd reproduce dcase2020" in ended.err
     first = (out / "records" / "fan-baseline.json").stat().st_mtime_ns
-    again = run(tmp_path / "2", *words)
+    again = run(tmp_path / "2", *words, hook=pretending)
     assert again.code == 0, again.err
     assert (out / "records" / "fan-baseline.json").stat().st_mtime_ns == first
+    assert (out / "cells" / "pump-baseline" / "resumed").exists()
     assert "2 of 2 cells finished" in again.out
-    if number != signal.SIGKILL:
-        assert "Go on with the same command" in ended.err
+    assert not list((out / "claims").iterdir())
 
 
 @pytest.mark.parametrize(

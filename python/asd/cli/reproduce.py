@@ -122,6 +122,8 @@ def reproduce(
     }
     roots = {name: root / name if both else root for name in places}
     parts = [_part(name, roots[name], place, labels, asked, both) for name, place in places.items()]
+    for part in parts if not dry_run else []:
+        part.folder.make()
     lines = _plan(parts, shards, threads, device, pretrain_data, out if dry_run and not json else console)
     if dry_run:
         if json:
@@ -130,7 +132,6 @@ def reproduce(
         return
     failed = []
     for part in parts:
-        part.folder.make()
         failed += _work(part, (number, shards), threads, device, pretrain_data)
     results = [_publish(p) for p in parts]
     _show([r for r in results if r], list(places.values()), json)
@@ -376,7 +377,7 @@ def _show(results: list[Results], places: list[Path], json: bool) -> None:
         print_json([as_json(found) for found in results] if len(places) > 1 else as_json(results[0]) if results else {})
     for found in results if not json else []:
         out.print(headline(found), style="bold", markup=False)
-        for table in tables_of(found):
+        for table in tables_of(found, brief=True):
             out.print()
             out.print(rich(table))
     if results:

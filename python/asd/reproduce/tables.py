@@ -52,9 +52,14 @@ def publish(
     return results
 
 
-def tables_of(results: Results) -> list[Table]:
-    """Return all tables."""
-    return [_overview(results), *([_beside(results)] if any(_judged(results)) else []), _sections(results)]
+def tables_of(results: Results, brief: bool = False) -> list[Table]:
+    """Return all tables.
+
+    Args:
+        brief: without the figures of each ID, whose table is wide.
+    """
+    beside = [_beside(results)] if any(_judged(results)) else []
+    return [_overview(results), *beside, *([] if brief else [_sections(results)])]
 
 
 def headline(results: Results) -> str:
@@ -110,12 +115,7 @@ def _note(results: Results) -> str:
     said = [
         "Means are arithmetic: over the IDs of a machine, over seeds, over machines; those of published rows are "
         "computed from their cells.",
-        "Rows compare within the same clips only"
-        + (
-            "; where only IDs are named, the clips are not those of the challenge."
-            if not all(r.whole for r in results.rows)
-            else "."
-        ),
+        "Rows compare within the same clips only.",
     ]
     if not all(row.whole for row in results.rows):
         said.append("Where only IDs are named, the clips are not those of the challenge.")
