@@ -49,6 +49,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "contrastive, τ 0.2": ("contrastive", "moco.temperature=0.2"),
     "contrastive, 40 epochs": ("contrastive", "optimiser.epochs=40"),
     "contrastive, group normalisation": ("contrastive", "encoder.norm=group"),
+    "contrastive, mean over time": ("contrastive", "encoder.pooling=mean"),
+    "finetune, mean over time": ("finetune", "encoder.pooling=mean"),
     "finetune, no variants": ("finetune", *PLAIN),
     "finetune, no variants, the paper's views": ("finetune", *PLAIN, *PAPER),
     "finetune, softmax": ("finetune", "classifier.head=softmax"),
@@ -57,6 +59,18 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "finetune, mixup": ("finetune", "classifier.mixup=logmel"),
     "contrastive, MobileNetV2, 10 epochs": ("contrastive", "encoder.name=mobilenetv2", *QUICK),
     "finetune, MobileNetV2, 10 epochs": ("finetune", "encoder.name=mobilenetv2", *QUICK),
+    "finetune, MobileNetV2, 10 epochs, bands kept apart": (
+        "finetune",
+        "encoder.name=mobilenetv2",
+        "encoder.pooling=bands",
+        *QUICK,
+    ),
+    "finetune, MobileNetV2, 10 epochs, mean and deviation": (
+        "finetune",
+        "encoder.name=mobilenetv2",
+        "encoder.pooling=statistics",
+        *QUICK,
+    ),
     "finetune, MobileFaceNet, 10 epochs": ("finetune", "encoder.name=mobilefacenet", "views.stretch=1", *QUICK),
 }
 

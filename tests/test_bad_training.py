@@ -80,6 +80,7 @@ def assert_refused(ended: Ended, code: int, *says: str) -> None:
         (["--scorer", "classifier", "--method", "contrastive"], "--method finetune"),
         (["--scorer", "summary", "--encoder", "resnet50"], "resnet50 has no summary"),
         (["--set", "encoder.width=0.5"], "only mobilenetv2 has a width, not small"),
+        (["--encoder", "mobilefacenet", "--set", "encoder.pooling=mean"], "pools by a convolution of its own"),
         (["--encoder", "mobilefacenet"], "--set views.stretch=1"),
         (["--set", "moco.queue_size=20"], "not a multiple of the batch size 8; for example: --set moco.queue_size=16"),
         (["--batch-size", 64], "batch size 64: larger than the training set, which has 28 windows"),
@@ -99,7 +100,12 @@ def test_one_clip_only(data: Path, tmp_path: Path) -> None:
     assert_refused(run(tmp_path / "told", *words, one), 2, "1 window to train on: 2 are the fewest")
 
 
-OTHER = [("--encoder", "resnet50"), ("--set", "encoder.norm=group"), ("--set", "encoder.name=resnet50")]
+OTHER = [
+    ("--encoder", "resnet50"),
+    ("--set", "encoder.norm=group"),
+    ("--set", "encoder.pooling=mean"),
+    ("--set", "encoder.name=resnet50"),
+]
 
 
 @pytest.mark.parametrize("words", OTHER)

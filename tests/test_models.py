@@ -96,6 +96,42 @@ def test_torchvision_networks_have_one_channel_and_no_classifier(name, weights, 
     assert cost(built).flops == pytest.approx(expected, rel=0.005)
 
 
+@pytest.mark.parametrize(
+    ("name", "bands", "size"),
+    [("mobilenetv2", 128, 1280 * 4), ("mobilenetv2", 33, 1280 * 2), ("resnet50", 40, 2048 * 2)],
+)
+def test_pooling_over_time_and_frequency(name, bands, size):
+    x_BFT = clips(3, bands)
+    found = {}
+    for pooling in ("mean", "statistics", "bands"):
+        torch.manual_seed(0)
+        built = build_encoder(name, bands, FRAMES, pooling=pooling).eval()
+        with torch.no_grad():
+            found[pooling] = built(x_BFT)
+        assert found[pooling].shape == (3, built.embedding_size)
+    assert found["bands"].shape[1] == size
+    channels = found["mean"].shape[1]
+    np.testing.assert_allclose(found["bands"].reshape(3, channels, -1).mean(2), found["mean"], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found["statistics"][:, :channels], found["mean"], rtol=1e-5, atol=1e-6)
+    assert (found["statistics"][:, channels:] > 0).all()
+
+
+def test_pooling_of_small_is_over_time():
+    x_BFT = clips(3)
+    built = build_encoder("small", BANDS, FRAMES, pooling="mean").eval()
+    with torch.no_grad():
+        maps_BC1T = built.net.second(built.net.first(x_BFT.unsqueeze(1).transpose(1, 2)))
+        expected = built.net.embedding(maps_BC1T.mean((2, 3)))
+        np.testing.assert_allclose(built(x_BFT), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_mobilefacenet_pools_by_its_convolution_alone():
+    with pytest.raises(ValueError, match="convolution of its own"):
+        build_encoder("mobilefacenet", BANDS, FRAMES, pooling="mean")
+    with pytest.raises(ValueError, match="no pooling"):
+        build_encoder("small", BANDS, FRAMES, pooling="max")
+
+
 def test_width_scales_mobilenet():
     # Keras counts 706,224 for alpha = 0.5 without its top: with three input channels, and running statistics.
     half, full = build_encoder("mobilenetv2", 128, 64, width=0.5), build_encoder("mobilenetv2", 128, 64)

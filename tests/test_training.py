@@ -776,7 +776,7 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
 
 def stored(folder: Path, name: str = "small", bands: int = BANDS, frames: int = FRAMES, **about: Any) -> Path:
     encoder = build_encoder(
-        name, bands, frames, **{key: value for key, value in about.items() if key in ("width", "norm")}
+        name, bands, frames, **{key: value for key, value in about.items() if key in ("width", "norm", "pooling")}
     )
     facts = {"name": name, "bands": bands, "frames": frames, "width": 1.0, "norm": "batch", **about}
     folder.mkdir(exist_ok=True)
@@ -789,6 +789,7 @@ def stored(folder: Path, name: str = "small", bands: int = BANDS, frames: int = 
     [
         ({"name": "mobilenetv2"}, "another encoder: mobilenetv2, this training has small"),
         ({"norm": "group"}, "another norm: group, this training has batch"),
+        ({"pooling": "mean"}, "another pooling: mean, this training has statistics"),
         ({"bands": 32}, "another number of mel bands: 32, this training has 16"),
     ],
 )

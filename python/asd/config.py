@@ -120,18 +120,23 @@ class EncoderConfig(Frozen):
         name: ``"small"`` trains in minutes on a CPU.
         width: factor on the channels of ``"mobilenetv2"``.
         norm: ``"batch"``, or ``"group"``: group normalisation, for which the company in a batch does not matter.
+        pooling: what is kept of the last maps: ``"mean"`` over frequency and time, ``"statistics"`` (mean and
+            standard deviation), or ``"bands"`` (mean over time alone); none: the network's own.
         weights: a run folder, or a file of weights, that training starts from; empty starts from random weights.
     """
 
     name: Literal["small", "mobilenetv2", "mobilefacenet", "resnet50"] = "small"
     width: float = Field(1.0, ge=0.1, le=4)
     norm: Literal["batch", "group"] = "batch"
+    pooling: Literal["mean", "statistics", "bands"] | None = None
     weights: str = ""
 
     @model_validator(mode="after")
     def _consistent(self) -> EncoderConfig:
         if self.width != 1 and self.name != "mobilenetv2":
             raise ValueError(f"width = {self.width:g}: only mobilenetv2 has a width, not {self.name}")
+        if self.pooling is not None and self.name == "mobilefacenet":
+            raise ValueError(f"pooling = {self.pooling}: mobilefacenet pools by a convolution of its own")
         return self
 
 

@@ -146,10 +146,12 @@ def encoder_of(weights: Path | None) -> dict[str, Any]:
     if weights is None:
         return {}
     need_torch()
+    from asd.models.encoders import OWN_POOLING
     from asd.train.weights import about_encoder
 
     about = about_encoder(weights)
-    return {key: about[key] for key in ("name", "width", "norm")}
+    kept = {key: about[key] for key in ("name", "width", "norm", "pooling")}
+    return {key: value for key, value in kept.items() if value != OWN_POOLING.get(about["name"])}
 
 
 def show_network(settings: Config) -> None:
@@ -161,7 +163,8 @@ def show_network(settings: Config) -> None:
 
     shape = settings.features.n_mels, settings.classifier.frames or settings.features.frames
     with torch.device("meta"):  # no memory, and no random numbers
-        encoder = build_encoder(settings.encoder.name, *shape, width=settings.encoder.width, norm=settings.encoder.norm)
+        chosen = settings.encoder
+        encoder = build_encoder(chosen.name, *shape, width=chosen.width, norm=chosen.norm, pooling=chosen.pooling)
     found = cost(encoder)
     size = settings.optimiser.batch_size or 64
     clips = 2 * shape[0] * shape[1] * 4 * size

@@ -53,7 +53,7 @@ class NetworkFacts(Frozen):
     Attributes:
         encoder: name of the architecture; see `asd.models.encoders`.
         bands, frames: F and T of the log-mels that it takes.
-        width, norm: of the encoder.
+        width, norm, pooling: of the encoder.
         mean, std: for pre-normalising.
         embedding_size: D.
         summary_size: S; 0 for an encoder without a summary.
@@ -67,6 +67,7 @@ class NetworkFacts(Frozen):
     frames: int = Field(ge=1, le=2**20)
     width: float = Field(1.0, ge=0.1, le=4)
     norm: Literal["batch", "group"] = "batch"
+    pooling: Literal["mean", "statistics", "bands"] | None = None
     mean: float
     std: float = Field(gt=0)
     embedding_size: int = Field(ge=1, le=2**16)
@@ -191,9 +192,8 @@ class Network:
 
         head = None
         with torch.device("meta"):  # draws no random weights
-            encoder = encoders.build_encoder(
-                about.encoder, about.bands, about.frames, width=about.width, norm=about.norm
-            )
+            shape = about.encoder, about.bands, about.frames
+            encoder = encoders.build_encoder(*shape, width=about.width, norm=about.norm, pooling=about.pooling)
             for size in ("embedding_size", "summary_size"):
                 if getattr(encoder, size) != getattr(about, size):
                     raise ValueError(f"{size} {getattr(about, size)}, the encoder's is {getattr(encoder, size)}")

@@ -79,6 +79,7 @@ def _network(fitted: Fitted) -> Network:
         frames=encoder.frames,
         width=settings.encoder.width,
         norm=settings.encoder.norm,
+        pooling=settings.encoder.pooling,
         mean=fitted.mean,
         std=fitted.std,
         embedding_size=encoder.embedding_size,

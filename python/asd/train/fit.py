@@ -136,7 +136,8 @@ def make_encoder(config: Config, frames: int, fresh: bool) -> tuple[Encoder, lis
         RunFolderError, DataError: no weights there, or damaged ones.
     """
     settings = config.encoder
-    encoder = build_encoder(settings.name, config.features.n_mels, frames, width=settings.width, norm=settings.norm)
+    shape = settings.name, config.features.n_mels, frames
+    encoder = build_encoder(*shape, width=settings.width, norm=settings.norm, pooling=settings.pooling)
     remarks: list[Event] = []
     if settings.weights and fresh:
         remark = load_encoder(Path(settings.weights), encoder, settings.width, settings.norm)
@@ -167,6 +168,7 @@ def about_encoder(config: Config, encoder: Encoder) -> dict[str, Any]:
         "frames": encoder.frames,
         "width": config.encoder.width,
         "norm": config.encoder.norm,
+        "pooling": encoder.pooling,
         "method": config.method,
         "seed": config.seed,
     }

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from asd.errors import DataError, RunFolderError, UsageError
-from asd.models.encoders import Encoder, adapt_weights
+from asd.models.encoders import OWN_POOLING, Encoder, adapt_weights
 from asd.runs import write_bytes
 
 FILE = "encoder.safetensors"
@@ -22,7 +22,7 @@ def save_encoder(file: Path, encoder: nn.Module, about: Mapping[str, Any]) -> No
     """Write an encoder's weights and what it takes to build it again.
 
     Args:
-        about: the values of `KEYS`, and facts for readers.
+        about: the values of `KEYS`, the pooling where it is not the network's own, and facts for readers.
     """
     from safetensors.torch import save
 
@@ -47,7 +47,13 @@ def load_encoder(path: Path, encoder: Encoder, width: float, norm: str) -> str:
         RunFolderError: no weights of an encoder, or damaged ones; names the file.
     """
     about, tensors = _open(path)
-    wanted = {"name": encoder.name, "width": width, "norm": norm, "bands": encoder.bands}
+    wanted = {
+        "name": encoder.name,
+        "width": width,
+        "norm": norm,
+        "pooling": encoder.pooling,
+        "bands": encoder.bands,
+    }
     for key, value in wanted.items():
         if about[key] != value:
             what = {"name": "encoder", "bands": "number of mel bands"}.get(key, key)
@@ -87,6 +93,7 @@ def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
                 raise ValueError(f"of format {about['format']}, this version reads {FORMAT}")
             if missing := [key for key in KEYS if key not in about]:
                 raise ValueError(f"no {missing[0]}")
+            about.setdefault("pooling", OWN_POOLING.get(about["name"]))
             return about, {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (no mapping)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise RunFolderError(f"{file}: {error}", "Give a run folder of asd pretrain or asd train.") from error
