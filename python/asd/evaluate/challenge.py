@@ -47,29 +47,29 @@ def write_submission(rows: Iterable[ScoreRow], folder: Path, year: int) -> list[
     return written
 
 
-def year_of(rows: Iterable[ScoreRow]) -> int:
+def year_of(paths: Iterable[str]) -> int:
     """Return the year of the recordings' names: 2020, 2021, or 2022, whose files all later years want.
+
+    Args:
+        paths: below the data root; the folders ``source_test`` and ``target_test`` are those of 2021.
 
     Raises:
         UsageError: there is none, one has no name of a challenge, or two are of different years.
     """
-    found = {_naming(row): row for row in rows}
+    found = {_naming(PurePosixPath(path)): path for path in paths}
     if len(found) == 1:
         return found.popitem()[0]
-    paths = [row.path for row in found.values()]
-    raise UsageError(f"recordings of one challenge wanted, got {' and '.join(paths) or 'none'}", _HINT)
+    raise UsageError(f"recordings of one challenge wanted, got {' and '.join(found.values()) or 'none'}", _HINT)
 
 
-def _naming(row: ScoreRow) -> Naming:
-    path = PurePosixPath(row.path)
-    if path.parent.name in ("source_test", "target_test"):
-        return 2021
-    return _result_file(row).naming
+def _naming(path: PurePosixPath) -> Naming:
+    naming = _result_file("", path).naming
+    return 2021 if path.parent.name in ("source_test", "target_test") else naming
 
 
 def _file_of(row: ScoreRow, naming: Naming) -> ResultFile:
-    """Return the file of a row. The section is that of its name; the detector's may be another, of own recordings."""
-    file = _result_file(row)
+    """Return the file that a row belongs in; the section is that of its name."""
+    file = _result_file(row.machine, PurePosixPath(row.path))
     if naming != 2021:
         file = replace(file, domain="", naming=2022 if file.naming == 2021 else file.naming)
     elif file.naming == 2022:
@@ -79,10 +79,10 @@ def _file_of(row: ScoreRow, naming: Naming) -> ResultFile:
     return file
 
 
-def _result_file(row: ScoreRow) -> ResultFile:
-    file = result_file(row.machine, PurePosixPath(row.path).name)
+def _result_file(machine: str, path: PurePosixPath) -> ResultFile:
+    file = result_file(machine, path.name)
     if file is None:
-        raise UsageError(f"{row.path}: no name of a challenge", _HINT)
+        raise UsageError(f"{path}: no name of a challenge", _HINT)
     return file
 
 
