@@ -81,7 +81,7 @@ def read_submission(
     kinds: tuple[Kind, ...] = (SCORES,) if scores_only or naming == 2020 else (SCORES, DECISIONS)
     problems: list[Problem] = []
     tables = _read(folder, files, naming, kinds, problems)
-    wanted = labelled or _labels_in_names(tables, problems)
+    wanted = labelled or _labels_in_names(tables)
     unread = [*others, *(name for name, file in files.items() if file is None)]
     for file, clips in wanted.items():
         for kind in kinds:
@@ -159,21 +159,23 @@ def _example(naming: Naming) -> str:
     return ResultFile("fan", "03", "source" if naming == 2021 else "", SCORES, naming).name
 
 
-def _labels_in_names(tables: Mapping[ResultFile, Rows], problems: list[Problem]) -> dict[ResultFile, Labels]:
-    """Return the labels that the names of a development set's clips tell."""
-    found: dict[ResultFile, Labels] = {}
+def _labels_in_names(tables: Mapping[ResultFile, Rows]) -> dict[ResultFile, Labels]:
+    """Return the labels that the names of a development set's clips tell.
+
+    Raises:
+        DataError: one tells none.
+    """
+    found: dict[ResultFile, dict[str, Label]] = defaultdict(dict)
     for file, rows in sorted(tables.items()):
-        if file.kind != SCORES:
-            continue
-        clips = {}
-        for stem, line in rows.lines.items():
+        for stem, line in rows.lines.items() if file.kind == SCORES else ():
             fields = parse_name(stem)
             if fields is None or fields.label is None:
-                problems.append(Problem(file.name, line, f"{stem}: the name tells no label; give a list with --labels"))
-            else:
-                clips[stem] = Label(line, stem, stem, fields.label, fields.domain, fields.attributes)
-        found[file] = clips
-    return found
+                raise DataError(
+                    f"{file.name}:{line}: the name {stem} does not tell normal or anomaly",
+                    "Name the challenge's label list, or its ground-truth folder, with --labels.",
+                )
+            found[file][stem] = Label(line, stem, stem, fields.label, fields.domain, fields.attributes)
+    return dict(found)
 
 
 def _compare(
