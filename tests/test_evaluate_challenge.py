@@ -205,9 +205,21 @@ def test_folders_that_hold_no_ground_truth(tmp_path: Path) -> None:
     folder = ground_truth(tmp_path / "truth", TRUTH, TRUTH)
     with pytest.raises(DataError, match="these are domains"):
         read_labels(folder / "ground_truth_domain")
+    (folder / "ground_truth_data" / "ground_truth_pump_section_00_test.csv").symlink_to("/dev/zero")
+    with pytest.raises(DataError, match="ground_truth_pump_section_00_test.csv: no file"):
+        read_labels(folder)
     (folder / "ground_truth_data" / "ground_truth_fan.csv").write_text(TRUTH)
     with pytest.raises(DataError, match="not the name of a ground truth"):
         read_labels(folder)
+
+
+def test_ground_truth_from_within(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = ground_truth(tmp_path / "truth", TRUTH, TRUTH)
+    monkeypatch.chdir(folder / "ground_truth_data")
+    assert {label.domain for label in read_labels(Path()).machines["fan"].values()} == {"source", "target"}
+    monkeypatch.chdir(folder / "ground_truth_domain")
+    with pytest.raises(DataError, match="these are domains"):
+        read_labels(Path())
 
 
 def test_ground_truth_of_2021_names_its_domain(tmp_path: Path) -> None:
@@ -405,6 +417,12 @@ def test_without_decisions(submission: Path, labels: Path) -> None:
     assert done.exit_code == 0 and json.loads(done.stdout)["mean"]["f1"] is None
     refused = asd("evaluate", submission, "--labels", labels, "--scores-only", "--official")
     assert refused.exit_code == 3 and "fan 00: no decisions" in refused.stderr
+
+
+def test_decisions_without_scores(submission: Path, labels: Path) -> None:
+    (submission / SCORES).unlink()
+    done = asd("evaluate", submission, "--labels", labels, "--scores-only")
+    assert done.exit_code == 3 and "no scores in it" in done.stderr
 
 
 def test_a_part_of_the_machines(submission: Path, labels: Path) -> None:

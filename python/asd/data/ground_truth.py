@@ -22,7 +22,7 @@ from asd.errors import DataError
 LABELS, DOMAINS = "ground_truth_data", "ground_truth_domain"
 
 _TABLE = re.compile(r"ground_truth_(.+)_section_([0-9]{2})(?:_(source|target))?_test\.csv")
-_DOMAINS = ("source", "target")
+_SOURCE_TARGET = ("source", "target")
 _WANTED = f"Wanted: a folder with {LABELS}/ground_truth_<machine>_section_<NN>_test.csv, as an evaluator has it."
 
 
@@ -33,12 +33,14 @@ def read_ground_truth(path: Path) -> LabelList:
         DataError: no such tables; a line that is none of them, a file listed twice, or domains of other files. The
             table and the line are named.
     """
-    if path.name == DOMAINS:
+    own_name = path.resolve().name
+    if own_name == DOMAINS:
         raise DataError(
-            f"{path}: these are domains, not labels", f"Name the folder above: {shlex.quote(str(path.parent))}"
+            f"{path}: these are domains, not labels",
+            f"Name the folder above: {shlex.quote(str(path.resolve().parent))}",
         )
     folder = path / LABELS if (path / LABELS).is_dir() else path
-    domains = folder.parent / DOMAINS if folder.name == LABELS else None
+    domains = folder.resolve().parent / DOMAINS if LABELS in (own_name, folder.name) else None
     machines: dict[str, dict[str, Label]] = defaultdict(dict)
     for table in sorted(folder.glob("ground_truth_*.csv")):
         match = _TABLE.fullmatch(table.name)
@@ -59,6 +61,8 @@ _Values = dict[str, tuple[int, str, int]]
 
 def _values(table: Path, section: str) -> _Values:
     """Return line, file name and 0 or 1, by the file's name without suffix."""
+    if not table.is_file():  # a link may lead to a device that never ends
+        raise DataError(f"{table}: no file, or a link to none", _WANTED)
     values: _Values = {}
     for line, text in enumerate(text_of(table, _WANTED).splitlines(), 1):
         if not text.strip():
@@ -79,4 +83,4 @@ def _domains(table: Path, section: str, labels: _Values) -> dict[str, str]:
     values = _values(table, section)
     if others := sorted(values.keys() ^ labels.keys()):
         raise DataError(f"{table}: domains of other files than the labels: {others[0]}", _WANTED)
-    return {stem: _DOMAINS[value] for stem, (_, _, value) in values.items()}
+    return {stem: _SOURCE_TARGET[value] for stem, (_, _, value) in values.items()}

@@ -75,8 +75,8 @@ def read_submission(
     files = {name: parse_result_name(name) for name in names if name.lower().startswith((SCORES, DECISIONS))}
     others = tuple(name for name in names if name not in files and name.lower().endswith(".csv"))
     labelled = _labelled(labels)
-    if not files:
-        raise DataError(f"{folder}: no result file in it", "Wanted: anomaly_score_<machine>_section_<NN>_test.csv, ...")
+    if not any(name.lower().startswith(SCORES) for name in files):
+        raise DataError(f"{folder}: no scores in it", "Wanted: anomaly_score_<machine>_section_<NN>_test.csv, ...")
     naming = _one_naming(labelled or [file for file in files.values() if file], year)
     kinds: tuple[Kind, ...] = (SCORES,) if scores_only or naming == 2020 else (SCORES, DECISIONS)
     problems: list[Problem] = []
