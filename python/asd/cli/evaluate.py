@@ -90,8 +90,14 @@ def evaluate(
         _show(assessment, resamples)
         if table:
             _show_evaluator(table, assessment)
-    words = ("asd", "evaluate", folder, *(("--labels", labels) if labels else ()), "--official")
-    next_step(shell("cat", result) if result else shell(*words, "--out", "result.csv") if official else shell(*words))
+    chosen = [("--labels", labels), *(("--machine", m) for m in machine or []), ("--year", year)]
+    words = ["asd", "evaluate", folder, *(word for pair in chosen if pair[1] for word in pair)]
+    if result:
+        next_step(shell("cat", result))
+    elif official:
+        next_step(shell(*words, "--official", "--out", "result.csv"))
+    else:
+        next_step(shell(*words, *(("--scores-only", "--json") if scores_only else ("--official",))))
 
 
 def _labels(path: Path, machines: list[str]) -> LabelList:
