@@ -147,6 +147,7 @@ def test_a_challenge_is_fetched_and_ready_to_train_on(server: Zenodo, root: Path
     assert "labels of fan, pump: --labels" in err
     assert err.rstrip().endswith(f"Next: asd train --machine fan --id 00 --data {root}")
     assert "48 recordings" in out
+    assert "unknown" not in out  # with the labels that came along
     assert not [name for name in hidden(root) if name.endswith((".part", ".new"))]
 
 
@@ -264,6 +265,33 @@ def test_a_broken_download_goes_on_where_it_was(fan: Zenodo, root: Path) -> None
     assert fan.fetched(FAN) == [None, "bytes=20000-", "bytes=30000-"]
 
 
+def test_moved_files_are_followed(fan: Zenodo, root: Path) -> None:
+    fan.faults[FAN] = [zenodo.moved, zenodo.moved]
+    fan.faults[str(DEVELOPMENT)] = [zenodo.moved]
+    done = bring(fan, root)
+    assert (done.errors, "again in" in done.said) == ([], False)
+    nothing_half(root)
+
+
+def test_names_that_addresses_have_to_write_otherwise(root: Path) -> None:
+    keys = ["a b.csv", "100%25.csv", "ü#1?x=y&z;.csv", "+.csv", ".csv", "e\u0301.md"]
+    with Zenodo({DEVELOPMENT: dict(zip(keys, (b"1", b"22", b"", b"4", b"5", b"6"), strict=True))}) as server:
+        assert bring(server, root).errors == []
+        assert {path.name: path.read_bytes() for path in (root / "development").iterdir()} == server.records[
+            DEVELOPMENT
+        ]
+
+
+def test_archives_that_fill_one_folder(root: Path) -> None:
+    files = list(zenodo.development("fan").items())
+    several = {f"dev_data_fan_{i}.zip": archive(files[i::5]) for i in range(5)}
+    with Zenodo({DEVELOPMENT: several}) as server:
+        assert bring(server, root).errors == []
+        assert len(server.asked) == 5
+        assert bring(server, root).plan.todo == []
+    nothing_half(root)
+
+
 def test_a_slow_server_is_waited_for(fan: Zenodo, root: Path) -> None:
     fan.faults[FAN] = [zenodo.slow(6_000, 0.08)]  # in all longer than a silence may last
     assert bring(fan, root).errors == []
@@ -283,6 +311,7 @@ def test_a_slow_server_is_waited_for(fan: Zenodo, root: Path) -> None:
         (zenodo.drop, r"the connection broke .*, 3 times in a row"),
         (zenodo.silent(0, 0.5), r"nothing came for 0\.3 s, 3 times in a row"),
         (zenodo.truncated(30_000), r"3 times in a row"),
+        (zenodo.moved, r"3 times in a row"),
         (zenodo.endless, r"longer than the .* of its record"),
         (zenodo.other(bytes(10)), r"3 times in a row"),
     ],
@@ -431,7 +460,7 @@ def test_no_listing(fan: Zenodo, root: Path, answer: bytes) -> None:
 
 
 def test_a_listing_without_end(fan: Zenodo, root: Path) -> None:
-    fan.always[str(DEVELOPMENT)] = lambda answer, _: zenodo.endless(answer, bytes(1 << 16))
+    fan.always[str(DEVELOPMENT)] = lambda answer, _: zenodo.endless(answer, bytes(1 << 15))
     assert "does not end" in bring(fan, root).errors[0].message
 
 
@@ -504,7 +533,7 @@ def test_two_challenges_do_not_share_a_folder(fan: Zenodo, root: Path) -> None:
 
 def changed(fan: Zenodo) -> dict[str, bytes]:
     """Put another archive of the same name into the record."""
-    files = zenodo.development("fan", clips=14)
+    files = zenodo.development("fan", clips=14) | {"fan/train/normal_id_00_00000000.wav": wav("another")}
     fan.records[DEVELOPMENT][FAN] = archive(files.items())
     return {f"development/{name}": content for name, content in files.items()}
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import unquote
 
 Fault = Callable[["Answer", bytes], None]
 """Answers one request in place of the server; it is given what would have been right."""
@@ -82,7 +83,7 @@ class Answer(BaseHTTPRequestHandler):
         found = re.fullmatch(r"/api/records/(\d+)(?:/files/([^/]+)/content)?", self.path)
         if found is None or int(found[1]) not in self.zenodo.records:
             return self.status(404)
-        record, key = int(found[1]), found[2]
+        record, key = int(found[1]), found[2] and unquote(found[2])
         if key is None:
             return self._answer(str(record), json.dumps(self.zenodo.listing(record)).encode())
         self.zenodo.asked.append((key, self.headers["Range"]))
@@ -193,6 +194,11 @@ def other(content: bytes) -> Fault:
     return lambda answer, _: right(answer, content)
 
 
+def moved(answer: Answer, content: bytes) -> None:
+    """Somewhere else: where it is right, as faults are used up."""
+    answer.status(302, Location=answer.path)
+
+
 def without_ranges(answer: Answer, content: bytes) -> None:
     """The whole, whatever was asked for."""
     answer.begin(200, {"Content-Length": str(len(content))})
@@ -216,7 +222,7 @@ def endless(answer: Answer, content: bytes) -> None:
         answer.wfile.write(content)
 
 
-def wav(seed: int, n_samples: int = 1600) -> bytes:
+def wav(seed: object, n_samples: int = 1600) -> bytes:
     """A recording, 16 kHz, that does not compress."""
     stream = io.BytesIO()
     with wave.open(stream, "wb") as file:
@@ -240,7 +246,7 @@ def archive(members: Iterable[tuple[str | zipfile.ZipInfo, bytes]]) -> bytes:
 def recordings(machine: str, split: str, names: Iterable[str], n_samples: int = 1600) -> dict[str, bytes]:
     """Recordings of a machine by their paths in its archive."""
     paths = [f"{machine}/{split}/{name}.wav" for name in names]
-    return {path: wav(hash(path) & 0xFFFF, n_samples) for path in paths}
+    return {path: wav(path, n_samples) for path in paths}
 
 
 def development(machine: str, clips: int = 12, n_samples: int = 1600) -> dict[str, bytes]:

@@ -82,7 +82,10 @@ def fetch(
         print_json(_as_json(plan, room, errors))
     elif dry_run:
         _show_plan(plan)
-    following = command if dry_run else _look_at(plan, show=not json)
+    try:
+        following = command if dry_run else _look_at(plan, show=not json)
+    except DataError as error:
+        errors.append(error)
     if errors:
         raise _together(errors, len(plan.items) + len(plan.failures))
     next_step(following)
@@ -136,13 +139,14 @@ def _look_at(plan: Plan, show: bool) -> str:
     from asd.data.labels import read_labels
 
     here = [item.file for item in plan.items if plan.ledger.state(item.file)[0] in ("here", "changed")]
-    for file in here:
-        if file.part == "labels" and file.key.endswith(".csv"):
-            listed = read_labels(plan.root / file.part / file.key)
-            say(f"labels of {', '.join(listed.machines)}: --labels {shell(listed.path)}")
-    if not any(file.machine for file in here):
+    parts = {file.part for file in here}
+    labels = next((plan.root / f.part / f.key for f in here if f.part == "labels" and f.key.endswith(".csv")), None)
+    if labels is not None:
+        listed = read_labels(labels)
+        say(f"labels of {', '.join(listed.machines)}: --labels {shell(labels)}")
+    if not parts - {"labels"}:
         return shell("asd", "data", "fetch", plan.challenge)
-    catalog = open_catalog(plan.root)
+    catalog = open_catalog(plan.root, labels if "evaluation" in parts else None)
     tell_all(catalog.notes)
     stocks = drive(take_stock(catalog))
     if show:

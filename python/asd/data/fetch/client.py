@@ -135,12 +135,12 @@ class Server:
 
         def attempt() -> bytes:
             with self._get(address, name, record) as response:
-                content = b""
-                for chunk in response.iter_raw():
+                content = bytearray()
+                for chunk in response.iter_bytes():
                     content += chunk
                     if len(content) > _LARGEST_LISTING:
                         raise DataError(f"{name}: its listing does not end", f"See {address}")
-                return content
+                return bytes(content)
 
         return read_listing(self._repeat(attempt, name), part, record)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import os
 import shutil
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -163,8 +164,8 @@ def _say_changed(ledger: Ledger, item: Item) -> Generator[Event, None, None]:
         f"{file.name}: changed since ({entry.checksum}, now {file.checksum}; {size(entry.size)}, now {size(file.size)})"
     )
     if item.state == "changed":
-        folder = min(entry.files or {}, default="").rpartition("/")[0]
-        yield Caution(f"{what}; what was fetched stays. Move {ledger.root / folder} aside to fetch the new one")
+        old = ledger.root / os.path.commonpath(entry.files or ["."])
+        yield Caution(f"{what}; what was fetched stays. Move {old} aside to fetch the new one")
     elif ledger.part(file).exists():
         yield Caution(f"{what}; what was half there is dropped")
     else:

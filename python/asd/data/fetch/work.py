@@ -70,6 +70,7 @@ class _Worker:
 
     def __init__(self, ledger: Ledger, server: Server, keep_archives: bool, inbox: queue.SimpleQueue[object]) -> None:
         self._ledger, self._server, self._keep, self._tell = ledger, server, keep_archives, inbox.put
+        self._placing = threading.Lock()
 
     def run(self, todo: queue.SimpleQueue[Remote]) -> None:
         """Work until nothing is left to do; the last thing told is None, or what should never have been raised."""
@@ -139,7 +140,8 @@ class _Worker:
         try:
             files = extract(part, staging, file.machine or Path(file.key).stem, tell)
             os.sync()  # a name that outlives a power cut must not be that of an empty file
-            place(staging, home)
+            with self._placing:  # two archives may fill one folder
+                place(staging, home)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
         return files
