@@ -521,6 +521,18 @@ def test_what_there_is_not(server: Zenodo, root: Path, words: list[str], said: s
     assert not root.exists()
 
 
+def test_labels_without_a_record_are_said(root: Path) -> None:
+    _, _, evaluation = RECORDS["dcase2022"].values()
+    files = zenodo.recordings("fan", "test", (f"section_03_{i:04}" for i in range(3)))
+    with Zenodo({evaluation: {"eval_data_fan_test.zip": archive(files.items())}}) as server:
+        words = ("dcase2022", "--part", "evaluation", "--data", root, "--mirror", server.url)
+        code, out, err = asd(*words)
+    assert code == 0
+    assert "dcase2022: no record has the labels of its evaluation set" in err and "--labels" in err
+    assert "layout dcase2021" in out
+    assert err.rstrip().endswith(f"Next: asd data list {root}")
+
+
 def test_two_challenges_do_not_share_a_folder(fan: Zenodo, root: Path) -> None:
     bring(fan, root)
     code, _, err = asd("dcase2022", "--data", root, "--mirror", fan.url)
@@ -631,12 +643,31 @@ def test_a_link_is_not_followed_out_of_the_target(fan: Zenodo, root: Path, tmp_p
     assert link.is_symlink()
 
 
-@pytest.mark.parametrize("name", [f"{DEVELOPMENT}-{FAN}.part", f"{DEVELOPMENT}-{FAN}.new"])
+@pytest.mark.parametrize("name", ["lock", *(f"{DEVELOPMENT}-{FAN}.{kind}" for kind in ("json", "part", "new"))])
 def test_a_link_in_the_notes_is_not_followed(fan: Zenodo, root: Path, tmp_path: Path, name: str) -> None:
     (root / ".fetch").mkdir(parents=True)
     (root / ".fetch" / name).symlink_to(tmp_path / "beside")
-    bring(fan, root)
+    assert asd("dcase2020", "--data", root, "--mirror", fan.url, "--part", "development")[0] in (0, 3)
     assert (tmp_path / "beside").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["lock", *(f"{DEVELOPMENT}-{FAN}.{kind}" for kind in ("json", "part"))])
+def test_a_folder_where_a_note_should_be_is_said(fan: Zenodo, root: Path, name: str) -> None:
+    (root / ".fetch" / name / "mine").mkdir(parents=True)
+    code, _, err = asd("dcase2020", "--data", root, "--mirror", fan.url, "--part", "development")
+    assert code == 3
+    assert name in err or str(root) in err
+    nothing_at_all(root)
+
+
+@pytest.mark.parametrize("name", [".fetch", "development", "development/fan"])
+def test_a_file_where_a_folder_should_be_is_said(fan: Zenodo, root: Path, name: str) -> None:
+    (root / name).parent.mkdir(parents=True)
+    (root / name).write_text("mine")
+    code, _, err = asd("dcase2020", "--data", root, "--mirror", fan.url, "--part", "development")
+    assert code == 3
+    assert str(root / name) in err or str(root) in err
+    assert (root / name).read_text() == "mine"
 
 
 def test_a_folder_that_cannot_be_made(fan: Zenodo, tmp_path: Path) -> None:
@@ -848,6 +879,12 @@ def test_harm_is_refused(root: Path, harm: str) -> None:
     assert visible(root) == {f"development/{name}": content for name, content in pump.items()}
     assert not list(root.glob(".fetch/*.new"))
     assert {path.name for path in root.parent.iterdir()} == {"root", "beside"}
+
+
+def test_more_members_than_any_set_has_are_refused(fan: Zenodo, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "MOST_MEMBERS", 15)
+    assert "16 members" in bring(fan, root).errors[0].message
+    nothing_at_all(root)
 
 
 def test_what_is_hidden_stays_out(root: Path) -> None:

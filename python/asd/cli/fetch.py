@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from asd.data.fetch.plan import Plan
     from asd.data.fetch.records import Remote
 
-JOBS, TIMEOUT = 4, 30.0
+JOBS, TIMEOUT = 4, 30
 
 
 def fetch(
@@ -42,7 +42,7 @@ def fetch(
     mirror: Annotated[str | None, typer.Option(help="Another server with Zenodo's interface.")] = None,
     jobs: Annotated[int, typer.Option(min=1, max=16, help="Files at a time.")] = JOBS,
     timeout: Annotated[
-        float, typer.Option(min=0.1, help="Seconds of silence before a connection is given up.")
+        int, typer.Option(min=1, max=3600, help="Seconds of silence before a connection is given up.")
     ] = TIMEOUT,
     keep_archives: Annotated[bool, typer.Option(help="Keep the archives beside what comes out of them.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Only show files, sizes and the room that they need.")] = False,

@@ -23,6 +23,7 @@ from asd.errors import DataError
 MOST_EXPANSION = 20
 """Bytes that may come out of one byte of an archive. Recordings give 1 to 2; a zip of silence is no data set."""
 SLACK = 1 << 20
+MOST_MEMBERS = 100_000
 DEEPEST = 16
 CHUNK = 1 << 20
 
@@ -98,6 +99,8 @@ def checked(infos: Sequence[zipfile.ZipInfo], archive_size: int, machine: str) -
     total = sum(info.file_size for info in infos)
     if total > MOST_EXPANSION * archive_size + SLACK:
         raise _refused("bomb", f"{total:,} bytes out of {archive_size:,}")
+    if len(infos) > MOST_MEMBERS:
+        raise _refused("bomb", f"{len(infos):,} members")
     members: list[Member] = []
     for info in infos:
         if why := _why_refused(info):

@@ -206,10 +206,10 @@ class Server:
             with self._client.stream("GET", address, headers=headers) as response:
                 self._judge(response, name, record)
                 yield response
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise _NoConnectionError(f"no connection to {self.url} ({error})") from None
         except httpx.TimeoutException:
             raise _PassingError(f"nothing came for {self.patience.timeout:g} s") from None
-        except httpx.ConnectError as error:
-            raise _NoConnectionError(f"no connection to {self.url} ({error})") from None
         except (httpx.HTTPError, httpx.StreamError) as error:
             raise _PassingError(f"the connection broke ({error or type(error).__name__})") from None
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -112,12 +113,12 @@ class Ledger:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             must_be_real(self.folder)
-            lock = (self.folder / "lock").open("w")
+            lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except OSError as error:
             raise DataError(
                 f"{self.root}: cannot be written ({error.strerror})", "Choose another folder: --data"
             ) from error
-        with lock:
+        with os.fdopen(lock):
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

@@ -13,7 +13,7 @@ from asd.data.fetch.client import Server, UnreachableError
 from asd.data.fetch.ledger import Ledger, State
 from asd.data.fetch.records import PARTS, RECORDS, Part, Remote
 from asd.errors import AsdError, DataError, UsageError, nearest
-from asd.events import Caution, Event, Progress
+from asd.events import Caution, Event, Note, Progress
 from asd.words import size
 
 EXPANSION = 1.5
@@ -112,7 +112,7 @@ def parts_of(challenge: str, asked: Sequence[str] = ()) -> list[Part]:
             )
     if "labels" in asked and "labels" not in RECORDS[challenge]:
         raise UsageError(
-            f"{challenge}: no record has the labels of its evaluation set",
+            _without_labels(challenge),
             "Other commands take a list of them, as the organisers publish it: asd data list --labels FILE",
         )
     return [part for part in RECORDS[challenge] if not asked or part in asked]
@@ -141,6 +141,8 @@ def make_plan(
         except DataError as error:
             failures.append(error)
             yield Caution(error.message)
+    if "evaluation" in parts and "labels" not in RECORDS[challenge]:
+        yield Note(f"{_without_labels(challenge)}: other commands take a list of them with --labels")
     known = sorted({file.machine for file in listed if file.machine})
     for machine in machines:
         if machine not in known and not failures:
@@ -153,6 +155,10 @@ def make_plan(
     for item in items:
         yield from _say_changed(ledger, item)
     return Plan(challenge, ledger, tuple(items), tuple(failures))
+
+
+def _without_labels(challenge: str) -> str:
+    return f"{challenge}: no record has the labels of its evaluation set"
 
 
 def _say_changed(ledger: Ledger, item: Item) -> Generator[Event, None, None]:
