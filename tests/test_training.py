@@ -51,6 +51,7 @@ from asd.train.finetune import Classifier, Finetune
 from asd.train.held import Held, hold_out
 from asd.train.loop import Plan, build_optimiser, learning_rate, train
 from asd.train.network import Fitted, train_network
+from asd.train.precision import autocast
 from asd.train.probe import COLLAPSED
 from asd.train.stretch import part, stretch
 from asd.train.supply import Views
@@ -592,6 +593,49 @@ def test_ready_log_mels_have_no_samples_to_mix(tmp_path: Path) -> None:
         finish(train_network(clips, config, ["00"], place_in(tmp_path / "run")))
     repaired = load_config(None, re.findall(r"--set (\S+?)\.?$", caught.value.hint))
     assert repaired.classifier.mixup == "logmel"
+
+
+# The device
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
+    """Stands in for a GPU where a training is prepared; puts torch's own settings back."""
+    cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = cuda.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, torch.get_num_threads()
+    monkeypatch.setattr(fit, "local_device", lambda _: torch.device("cuda", 0))
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    yield torch.device("cuda", 0)
+    cuda.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before[:3]
+    torch.set_num_threads(before[3])
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("auto", True), ("bfloat16", True), ("float32", False)])
+def test_float32_is_no_tf32(tmp_path: Path, gpu: torch.device, precision: str, allowed: bool) -> None:
+    _, device = fit.prepare(config_of(device="auto", optimiser={"precision": precision}), place_in(tmp_path))
+    assert device == gpu
+    assert torch.backends.cuda.matmul.allow_tf32 is allowed
+    assert torch.backends.cudnn.allow_tf32 is allowed
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_auto_is_bfloat16_on_gpus_that_have_it(monkeypatch: pytest.MonkeyPatch, has: bool) -> None:
+    """Where they only emulate it, it is slower than float32."""
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or has)
+    monkeypatch.setattr(torch, "autocast", lambda *_, dtype, enabled: enabled and dtype == torch.bfloat16)
+    assert autocast(OptimiserConfig(), torch.device("cuda")) is has
+    assert autocast(OptimiserConfig(), torch.device("cpu")) is False
+
+
+@pytest.mark.parametrize(("processes", "asked", "wanted"), [(1, None, 9), (4, None, 2), (16, None, 1), (4, 3, 3)])
+def test_processes_share_the_threads_of_a_machine(
+    tmp_path: Path, gpu: torch.device, monkeypatch: pytest.MonkeyPatch, processes: int, asked: int, wanted: int
+) -> None:
+    monkeypatch.setattr(fit, "available_threads", lambda: 9)
+    if processes > 1:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    config, _ = fit.prepare(config_of(threads=asked), place_in(tmp_path))
+    assert config.threads == torch.get_num_threads() == wanted
 
 
 # The loop

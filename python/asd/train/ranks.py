@@ -132,3 +132,8 @@ def local_device(wanted: str) -> torch.device:
             f"torchrun --nproc-per-node {there}, or --device cpu",
         )
     return torch.device("cuda", own)
+
+
+def own_threads(available: int) -> int:
+    """Return the share of this process in the threads of its machine, 1 at least."""
+    return max(1, available // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
