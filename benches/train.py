@@ -195,7 +195,7 @@ class Bench:
             eager.advance(WARM)
             memory_gb = (peak(self.device) - before) / 1e9
             batch = next(live)
-            kept = repeat(Views(batch.views_VBFT.clone(), batch.files_B.clone(), batch.windows_B, 0))
+            kept = repeat(Views(batch.views_VBFT.clone(), batch.files_B.clone(), batch.hosted_B, batch.windows_B, 0))
             sources = {LIVE: live, RESIDENT: kept, ON_DEVICE: self.made_on_device()}
             ways = {way: eager.job(source, steps) for way, source in sources.items()}
             if self.compile and (compiled := self.compiled(name, kept)) is not None:
@@ -247,7 +247,8 @@ class Bench:
         feed = peers.OnDevice(self.samples_PN, self.corpus.spec, survey.mean, survey.std, seed=0)
         while True:
             views_VBFT, files_B = feed.batch(self.size.batch_size)
-            yield Views(views_VBFT, files_B, np.empty(0, np.int64), 0)
+            unknown_B = np.empty(0, np.int64)  # on the host, where instance discrimination asks for nothing
+            yield Views(views_VBFT, files_B, unknown_B, unknown_B, 0)
 
     def figures(self, way: Way, times: list[float], flops: int) -> dict[str, Any]:
         """Return what the rounds of a way say."""

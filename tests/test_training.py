@@ -506,7 +506,7 @@ def finetune_of(mixup: str, waves: Waves | None = None, seed: int = 3) -> tuple[
 def test_log_mels_are_mixed_with_their_labels() -> None:
     task, echo = finetune_of("logmel")
     x_VBFT = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 6, BANDS, FRAMES)).astype(np.float32))
-    batch = Views(x_VBFT, torch.arange(6), np.arange(6), 0)
+    batch = Views(x_VBFT, torch.arange(6), np.arange(6), np.arange(6), 0)
     loss, _ = task.loss(batch, 4)
     draw = generator(3, 4, Purpose.MIXUP)
     share, partner_B = draw.beta(1.0, 1.0), draw.permutation(6)
@@ -575,6 +575,7 @@ def test_waves_are_mixed_as_samples(waves: tuple[asd.Corpus, list[np.ndarray]]) 
         views = Views(
             torch.from_numpy(batch.views_VBFT.copy()),
             torch.from_numpy(batch.files_B),
+            batch.files_B,
             batch.windows_B.copy(),
             batch.position,
         )
@@ -669,7 +670,8 @@ def descend(task: Slope, folder: Path, steps: int = 1, **optimiser: Any) -> list
     names = [f"{number}.wav" for number in range(2 * steps)]
     plan = Plan(steps, 1, folder, {"config": ""}, names, 0.0, lambda: None)
     empty = torch.empty(2, 2, 1, 1)
-    batches = (Views(empty, torch.tensor([2 * k, 2 * k + 1]), np.arange(2), 0) for k in range(steps))
+    pairs = (np.array([2 * k, 2 * k + 1]) for k in range(steps))
+    batches = (Views(empty, torch.from_numpy(pair), pair, pair, 0) for pair in pairs)
     settings_ = OptimiserConfig(**{"batch_size": 2, "schedule": "constant", **optimiser})
     list(train(task, batches, plan, settings_, None))
     return [json.loads(line) for line in plan.metrics.read_text().splitlines()]
