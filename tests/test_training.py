@@ -47,6 +47,7 @@ from asd.train import fit, state
 from asd.train.contrastive import Contrastive, anchor_shares
 from asd.train.detector import train_detector
 from asd.train.draws import Purpose, generator
+from asd.train.environment import gpu_names
 from asd.train.finetune import Classifier, Finetune
 from asd.train.held import Held, hold_out
 from asd.train.loop import Plan, build_optimiser, learning_rate, train
@@ -637,6 +638,18 @@ def test_processes_share_the_threads_of_a_machine(
         monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
     config, _ = fit.prepare(config_of(threads=asked), place_in(tmp_path))
     assert config.threads == torch.get_num_threads() == wanted
+
+
+def test_all_gpus_are_named_by_torch_or_else_by_their_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, model in enumerate(("H200", "H100")):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "information").write_text(f"Model: \t\t NVIDIA {model}\nIRQ:   \t\t 7\n")
+    assert gpu_names(tmp_path) == ["NVIDIA H200", "NVIDIA H100"]
+    assert gpu_names(tmp_path / "none") == []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: f"GPU {number}")
+    assert gpu_names(tmp_path) == ["GPU 0", "GPU 1"]
 
 
 # The loop
