@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
 from commands import SMALL, Command, Ended, log_mels, recordings, run
 from test_resume import die_after_step, slowly
@@ -238,24 +239,80 @@ def test_going_on_with_other_recordings_to_pretrain(data: Path, tmp_path: Path) 
     assert run(tmp_path / "told", *again).code == 0
 
 
-def run_out_of_memory(_: Path, kind: str) -> None:
-    import torch
+GPU_FULL = "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 1 has a total capacity of 1.00 GiB. If reserved"
 
-    from asd.train.contrastive import Contrastive
+
+def run_out_of_memory(_: Path, where: str, what: str, kind: str = "GPU") -> None:
+    """Let a function find a GPU or the machine full."""
+    import importlib
+
+    import torch
 
     def greedy(*_: object) -> None:
         if kind == "GPU":
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+            raise torch.OutOfMemoryError(GPU_FULL)
         torch.empty(2**60)
 
-    Contrastive.loss = greedy  # type: ignore[method-assign,assignment]
+    module, _, owner = where.partition(":")
+    place = importlib.import_module(module)
+    setattr(getattr(place, owner) if owner else place, what, greedy)
 
 
 @pytest.mark.parametrize("kind", ["GPU", "CPU"])
 def test_out_of_memory(data: Path, tmp_path: Path, kind: str) -> None:
-    ended = train(tmp_path, data, hook=partial(run_out_of_memory, kind=kind))
-    assert_refused(ended, 2, "out of memory with batches of 8 clips", "Lower --batch-size, to 4")
+    in_a_step = partial(run_out_of_memory, where="asd.train.contrastive:Contrastive", what="loss", kind=kind)
+    ended = train(tmp_path, data, hook=in_a_step)
+    assert_refused(ended, 2, "asd: out of memory (", "ried to allocate", "Lower --batch-size, to 4")
     assert train(tmp_path, data, "--batch-size", 4).code == 0, "what was refused is not in the way"
+
+
+@pytest.mark.parametrize(
+    ("where", "what"),
+    [("asd.train.fit", "placed"), ("asd.train.supply:Supply", "_as_they_lie"), ("asd.detect.network:Network", "_pass")],
+)
+def test_out_of_memory_outside_of_steps(data: Path, tmp_path: Path, where: str, what: str) -> None:
+    ended = train(tmp_path, data, hook=partial(run_out_of_memory, where=where, what=what))
+    assert_refused(ended, 2, "asd: out of memory (CUDA out of memory. Tried to allocate 20.00 GiB)\n", "--batch-size")
+
+
+def test_a_checkpoint_that_finds_the_gpu_full_is_not_a_wrong_one(killed: Path) -> None:
+    full = partial(run_out_of_memory, where="asd.train.state", what="load_optimiser_state")
+    words = ("train", "--runs", killed.parent, "--name", killed.name, "--resume")
+    ended = run(killed.parent / "told", *words, hook=full)
+    assert_refused(ended, 2, "out of memory", "--batch-size")
+    assert "--overwrite" not in ended.err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
+def test_every_process_says_that_its_memory_is_used_up(
+    error: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from asd.cli._errors import GuardedGroup
+
+    def full(*_: object) -> None:
+        raise error
+
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(typer.core.TyperGroup, "invoke", full)
+    with pytest.raises(typer.Exit) as ended:
+        GuardedGroup(name="asd").invoke(None)
+    assert ended.value.exit_code == 2
+    assert capsys.readouterr().err.startswith("asd: rank 1: out of memory (")
+
+
+def test_another_runtime_error_stays_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    from asd.cli._errors import enough_memory
+
+    with pytest.raises(RuntimeError, match="shapes"), enough_memory("less"):
+        raise RuntimeError("shapes cannot be multiplied")
 
 
 def test_two_trainings_in_one_folder(data: Path, tmp_path: Path) -> None:

@@ -47,10 +47,12 @@ from asd.train import fit, state
 from asd.train.contrastive import Contrastive, anchor_shares
 from asd.train.detector import train_detector
 from asd.train.draws import Purpose, generator
+from asd.train.environment import gpu_names
 from asd.train.finetune import Classifier, Finetune
 from asd.train.held import Held, hold_out
 from asd.train.loop import Plan, build_optimiser, learning_rate, train
 from asd.train.network import Fitted, train_network
+from asd.train.precision import autocast
 from asd.train.probe import COLLAPSED
 from asd.train.stretch import part, stretch
 from asd.train.supply import Views
@@ -505,7 +507,7 @@ def finetune_of(mixup: str, waves: Waves | None = None, seed: int = 3) -> tuple[
 def test_log_mels_are_mixed_with_their_labels() -> None:
     task, echo = finetune_of("logmel")
     x_VBFT = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 6, BANDS, FRAMES)).astype(np.float32))
-    batch = Views(x_VBFT, torch.arange(6), np.arange(6), 0)
+    batch = Views(x_VBFT, torch.arange(6), np.arange(6), np.arange(6), 0)
     loss, _ = task.loss(batch, 4)
     draw = generator(3, 4, Purpose.MIXUP)
     share, partner_B = draw.beta(1.0, 1.0), draw.permutation(6)
@@ -574,6 +576,7 @@ def test_waves_are_mixed_as_samples(waves: tuple[asd.Corpus, list[np.ndarray]]) 
         views = Views(
             torch.from_numpy(batch.views_VBFT.copy()),
             torch.from_numpy(batch.files_B),
+            batch.files_B,
             batch.windows_B.copy(),
             batch.position,
         )
@@ -592,6 +595,61 @@ def test_ready_log_mels_have_no_samples_to_mix(tmp_path: Path) -> None:
         finish(train_network(clips, config, ["00"], place_in(tmp_path / "run")))
     repaired = load_config(None, re.findall(r"--set (\S+?)\.?$", caught.value.hint))
     assert repaired.classifier.mixup == "logmel"
+
+
+# The device
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
+    """Stands in for a GPU where a training is prepared; puts torch's own settings back."""
+    cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = cuda.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, torch.get_num_threads()
+    monkeypatch.setattr(fit, "local_device", lambda _: torch.device("cuda", 0))
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    yield torch.device("cuda", 0)
+    cuda.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before[:3]
+    torch.set_num_threads(before[3])
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("auto", True), ("bfloat16", True), ("float32", False)])
+def test_float32_is_no_tf32(tmp_path: Path, gpu: torch.device, precision: str, allowed: bool) -> None:
+    _, device = fit.prepare(config_of(device="auto", optimiser={"precision": precision}), place_in(tmp_path))
+    assert device == gpu
+    assert torch.backends.cuda.matmul.allow_tf32 is allowed
+    assert torch.backends.cudnn.allow_tf32 is allowed
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_auto_is_bfloat16_on_gpus_that_have_it(monkeypatch: pytest.MonkeyPatch, has: bool) -> None:
+    """Where they only emulate it, it is slower than float32."""
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or has)
+    monkeypatch.setattr(torch, "autocast", lambda *_, dtype, enabled: enabled and dtype == torch.bfloat16)
+    assert autocast(OptimiserConfig(), torch.device("cuda")) is has
+    assert autocast(OptimiserConfig(), torch.device("cpu")) is False
+
+
+@pytest.mark.parametrize(("processes", "asked", "wanted"), [(1, None, 9), (4, None, 2), (16, None, 1), (4, 3, 3)])
+def test_processes_share_the_threads_of_a_machine(
+    tmp_path: Path, gpu: torch.device, monkeypatch: pytest.MonkeyPatch, processes: int, asked: int, wanted: int
+) -> None:
+    monkeypatch.setattr(fit, "available_threads", lambda: 9)
+    if processes > 1:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    config, _ = fit.prepare(config_of(threads=asked), place_in(tmp_path))
+    assert config.threads == torch.get_num_threads() == wanted
+
+
+def test_all_gpus_are_named_by_torch_or_else_by_their_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, model in enumerate(("H200", "H100")):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "information").write_text(f"Model: \t\t NVIDIA {model}\nIRQ:   \t\t 7\n")
+    assert gpu_names(tmp_path) == ["NVIDIA H200", "NVIDIA H100"]
+    assert gpu_names(tmp_path / "none") == []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: f"GPU {number}")
+    assert gpu_names(tmp_path) == ["GPU 0", "GPU 1"]
 
 
 # The loop
@@ -625,7 +683,8 @@ def descend(task: Slope, folder: Path, steps: int = 1, **optimiser: Any) -> list
     names = [f"{number}.wav" for number in range(2 * steps)]
     plan = Plan(steps, 1, folder, {"config": ""}, names, 0.0, lambda: None)
     empty = torch.empty(2, 2, 1, 1)
-    batches = (Views(empty, torch.tensor([2 * k, 2 * k + 1]), np.arange(2), 0) for k in range(steps))
+    pairs = (np.array([2 * k, 2 * k + 1]) for k in range(steps))
+    batches = (Views(empty, torch.from_numpy(pair), pair, pair, 0) for pair in pairs)
     settings_ = OptimiserConfig(**{"batch_size": 2, "schedule": "constant", **optimiser})
     list(train(task, batches, plan, settings_, None))
     return [json.loads(line) for line in plan.metrics.read_text().splitlines()]

@@ -191,7 +191,7 @@ class OptimiserConfig(Frozen):
             those as many as divide the queue.
         epochs: passes over the training windows; 0 takes the weights as they come.
         least_steps: of all epochs together: an epoch of a small set is as many passes over it as that takes.
-        precision: ``"auto"`` is bfloat16 autocast on a GPU that has it, else float32.
+        precision: ``"auto"`` is bfloat16 autocast on a GPU that has it, else float32. ``"float32"`` is exact: no TF32.
         compile: run the network through ``torch.compile``.
     """
 
@@ -263,7 +263,8 @@ class Config(Frozen):
         aggregate: score of a recording of many windows: mean of its highest 5 % (``"top"``), mean, or max.
         false_alarm_rate: share of normal recordings that may lie above the threshold.
         force: accept fewer than 10 normals.
-        threads: of the front end and of the network on a CPU; none means all that this process may use.
+        threads: of the front end and of the network on a CPU; none means all that this process may use,
+            shared evenly among the processes of ``torchrun`` on a machine.
         seed: of weights, order and views.
         device: ``"auto"`` is the first GPU where there is one.
         cache_gb: memory for log-mels, in units of 10^9 bytes.

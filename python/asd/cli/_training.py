@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from asd.cli._errors import Terminated
+from asd.cli._errors import Terminated, enough_memory
 from asd.cli._output import drive, is_first, out, say, shell
 from asd.errors import Stopped, UsageError
 from asd.events import Event
@@ -220,11 +220,13 @@ def train_in(
         What `work` returns; None in all processes but the first.
     """
     from asd.runs import append_text, training_run, write_text
-    from asd.train.fit import Place
+    from asd.train.fit import BATCH_SIZE, Place
     from asd.train.ranks import local_device, together, wait_for_all
 
     own = training_run(folder, overwrite=overwrite, resume=resume) if is_first() else nullcontext(folder)
-    with _resumable(folder, settings), together(local_device(settings.device)), own:
+    size = settings.optimiser.batch_size or BATCH_SIZE
+    less = f"Lower --batch-size, to {max(2, size // 2)} for a start, or take a smaller --encoder."
+    with _resumable(folder, settings), together(local_device(settings.device)), enough_memory(less), own:
         if is_first() and not resume:
             write_text(folder / "config.toml", settings.to_toml())
         wait_for_all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -120,9 +121,7 @@ class Network:
         import torch
 
         found: dict[str, list[torch.Tensor]] = {}
-        # TF32 keeps 10 bits of 23: a threshold made on a GPU must hold on a CPU.
-        exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
-        with torch.inference_mode(), exact:
+        with torch.inference_mode(), _exact():
             for x_BFT in self._inputs(logmel_WFT):
                 batches = [self._pass(x_BFT[start : start + BATCH]) for start in range(0, len(x_BFT), BATCH)]
                 for name in batches[0]:
@@ -229,6 +228,21 @@ def check_torch() -> None:
             f"this detector has a network, which needs PyTorch ({error})",
             "Install it: pip install 'machine-asd[train]'",
         ) from error
+
+
+@contextmanager
+def _exact() -> Iterator[None]:
+    """Compute in float32 throughout: TF32 keeps 10 bits of 23, and a threshold made on a GPU must hold on a CPU."""
+    import torch
+
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_tf32
+    matmul.allow_tf32 = False
+    try:
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        matmul.allow_tf32 = before
 
 
 def _fill(module: torch.nn.Module, arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -25,7 +26,7 @@ def environment(clips: Sequence[Clip]) -> str:
         "system": platform.platform(),
         "cpu": cpu_name(),
         "cpus": len(os.sched_getaffinity(0)),
-        "gpu": gpu_name(),
+        "gpus": gpu_names(),
         "files": [{"path": c.name, "sha256": _sha256(c.path)} for c in clips],
     }
     return json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
@@ -41,12 +42,14 @@ def cpu_name() -> str:
     return next(named, platform.processor())
 
 
-def gpu_name() -> str | None:
-    """Return the model of the first NVIDIA GPU as its driver tells it; None without one."""
-    for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-        lines = file.read_text(encoding="utf-8").splitlines()
-        return next((line.partition(":")[2].strip() for line in lines if line.startswith("Model")), None)
-    return None
+def gpu_names(drivers: Path = Path("/proc/driver/nvidia/gpus")) -> list[str]:
+    """Return the models of all GPUs: as torch names them if it is loaded, else as NVIDIA's driver does."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    told = [file.read_text(encoding="utf-8") for file in sorted(drivers.glob("*/information"))]
+    lines = (line for text in told for line in text.splitlines())
+    return [line.partition(":")[2].strip() for line in lines if line.startswith("Model")]
 
 
 def _version(package: str) -> str | None:

@@ -24,7 +24,7 @@ from asd.runs import write_text
 from asd.train import state
 from asd.train.loop import Plan, Task, train
 from asd.train.precision import placed
-from asd.train.ranks import local_device
+from asd.train.ranks import local_device, own_threads
 from asd.train.supply import Supply
 from asd.train.weights import load_encoder
 from asd.words import count
@@ -110,7 +110,7 @@ def prepare(config: Config, place: Place) -> tuple[Config, torch.device]:
     Returns:
         The settings with the number of threads, on which torch's last bits depend, and the device.
     """
-    config = config.model_copy(update={"threads": config.threads or available_threads()})
+    config = config.model_copy(update={"threads": config.threads or own_threads(available_threads())})
     if ranks.rank() == 0:
         write_text(place.folder / "config.toml", config.to_toml())
     device = local_device(config.device)
@@ -118,8 +118,8 @@ def prepare(config: Config, place: Place) -> tuple[Config, torch.device]:
     torch.manual_seed(config.seed % 2**63)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        torch.backends.cuda.matmul.allow_tf32 = True
-        torch.backends.cudnn.allow_tf32 = True
+        fast = config.optimiser.precision != "float32"  # TF32 keeps 10 bits of 23
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = fast
         torch.backends.cudnn.benchmark = True
     return config, device
 

@@ -6,7 +6,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from asd.config import OptimiserConfig
-from asd.errors import DataError, RunFolderError, Stopped, UsageError
+from asd.errors import DataError, RunFolderError, Stopped, is_out_of_memory
 from asd.events import Caution, Event, Note, Progress
 from asd.models import ranks
 from asd.runs import write_text
@@ -118,7 +117,6 @@ def train(
         DataError: the loss is not finite; the batch's recordings are saved in ``non-finite.json``.
         RunFolderError: a checkpoint of another network.
         RankError: the processes of the training no longer have the same weights.
-        UsageError: out of memory.
     """
     device, size = next(task.module.parameters()).device, settings.batch_size
     assert size is not None
@@ -136,10 +134,9 @@ def train(
     while step < plan.steps:
         batch = next(batches)
         rate = learning_rate(settings, step, plan.steps)
-        with _enough_memory(size):
-            loss, logs = task.loss(batch, step)
-            norm = _descend(optimiser, task.module, loss, rate, settings.clip_norm)
-            task.after_step()
+        loss, logs = task.loss(batch, step)
+        norm = _descend(optimiser, task.module, loss, rate, settings.clip_norm)
+        task.after_step()
         step += 1
         watch.look(loss, batch.files_B, step)
         tally.add({"loss": loss, "gradient_norm": norm, **logs})
@@ -234,20 +231,6 @@ class Watch:
         )
 
 
-@contextmanager
-def _enough_memory(batch_size: int) -> Iterator[None]:
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        known = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
-        if not known:
-            raise
-        raise UsageError(
-            f"out of memory with batches of {batch_size} clips",
-            f"Lower --batch-size, to {max(2, batch_size // 2)} for a start, or take a smaller --encoder.",
-        ) from error
-
-
 def _heard(plan: Plan, step: int, device: torch.device) -> int | None:
     """Return the signal that asks any of the processes to stop, at the same step in all of them."""
     own = plan.stop()
@@ -296,6 +279,8 @@ def _restore(
         tally.steps = int(resumed.facts["tallied"])
         torch.set_rng_state(resumed.tensors["rng"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         reason = str(error).partition("\n")[0]
         raise RunFolderError(
             f"{folder}: the checkpoint of step {resumed.step} is not of this network ({reason})",

@@ -26,12 +26,14 @@ class Views:
     Attributes:
         views_VBFT: two views of every row; on a CPU valid until the next batch is asked for.
         files_B: the recording of every row.
+        hosted_B: the same, on the host: to look at it there waits for no GPU.
         windows_B: the window of every row; on the host.
         position: draw of the first row of this process.
     """
 
     views_VBFT: Tensor
     files_B: Tensor
+    hosted_B: NDArray[np.int64]
     windows_B: NDArray[np.int64]
     position: int
 
@@ -67,9 +69,8 @@ class Supply:
 
     def _as_they_lie(self) -> Iterator[Views]:
         for batch in self._feed:
-            yield Views(
-                torch.from_numpy(batch.views_VBFT), torch.from_numpy(batch.files_B), batch.windows_B, batch.position
-            )
+            views_VBFT, files_B = torch.from_numpy(batch.views_VBFT), torch.from_numpy(batch.files_B)
+            yield Views(views_VBFT, files_B, batch.files_B, batch.windows_B, batch.position)
 
     def _copied(self) -> Iterator[Views]:
         following, copied = self._copy(next(self._feed))
@@ -90,4 +91,4 @@ class Supply:
             # Who waits for it sleeps: the processor is the feed's.
             done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
             done.record(self._stream)
-        return Views(views_VBFT, files_B, batch.windows_B, batch.position), done
+        return Views(views_VBFT, files_B, batch.files_B, batch.windows_B, batch.position), done
