@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from asd.config import (
     VariantsConfig,
     ViewsConfig,
     load_config,
+    read_preset,
 )
 from asd.data.catalog import Clip, open_catalog
 from asd.data.synth import write_dataset
@@ -61,6 +62,7 @@ from asd.train.weights import FILE, load_encoder, save_encoder
 BANDS, FRAMES = 16, 20
 SPEC = FeatureSpec(n_mels=BANDS)
 PLAIN = ViewsConfig(alpha=0, crop=False, stretch=0.5)
+WHOLE = ViewsConfig(alpha=0, crop=False)
 
 
 @pytest.fixture(autouse=True)
@@ -326,6 +328,41 @@ def test_stretches_of_few_frames_make_more_of_an_epoch(tmp_path: Path, seen: See
     with pytest.raises(UsageError, match="log-mels have 40 frames"):
         too_many = config_of(method="finetune", classifier=ClassifierConfig(frames=41))
         finish(train_network(clips, too_many, ["00"], place_in(tmp_path / "other")))
+
+
+# Classes
+
+
+def with_attributes(clips: list[Clip]) -> list[Clip]:
+    """The same recordings, each under one of two operating conditions."""
+    return [replace(clip, attributes=f"vel_{number % 2}") for number, clip in enumerate(clips)]
+
+
+def test_the_official_baseline_tells_sections_apart_whatever_their_attributes(tmp_path: Path, seen: Seen) -> None:
+    clips = with_attributes(write_logmels(tmp_path / "data", {"00": 22, "02": 22}))
+    official = load_config(base=read_preset("mn-official")).classifier.model_copy(update={"frames": 16})
+    for name, settings_, wanted in (
+        ("official", official, ("fan/00", "fan/02")),
+        ("other", ClassifierConfig(), ("fan/00/vel_0", "fan/00/vel_1", "fan/02/vel_0", "fan/02/vel_1")),
+    ):
+        config = config_of(method="finetune", views=WHOLE, classifier=settings_)
+        fitted, events = finish(train_network(clips, config, ["00", "02"], place_in(tmp_path / name)))
+        assert fitted.classes == wanted
+        assert ("× attributes" in said(events, Note)) == (name == "other")
+
+
+@pytest.mark.parametrize("scorer", ["classifier", "fused:classifier"])
+@pytest.mark.parametrize("regions", [0, 2])
+def test_of_one_section_a_classifier_scorer_is_refused_before_anything_is_read(
+    tmp_path: Path, scorer: str, regions: int
+) -> None:
+    clips = with_attributes(write_logmels(tmp_path / "data", {"00": 24}))
+    config = config_of(method="finetune", scorer=scorer, variants=VariantsConfig(regions=regions))
+    work = train_network(clips, config, ["00"], place_in(tmp_path / "run"))
+    with pytest.raises(UsageError, match="all normals are of fan 00") as caught:
+        next(work)
+    assert "--scorer knn" in caught.value.hint
+    assert "--set classifier.classes=root" in caught.value.hint
 
 
 # Learning and collapse

@@ -234,6 +234,7 @@ class ClassifierConfig(Frozen):
         subcentres: centres of a class of ``"subcentre-arcface"``.
         classes: what is told apart: machine × section × attributes over all machines of the data root (``"root"``), or
             of the one machine (``"machine"``).
+        attributes: False tells machine × section apart, whatever their attributes.
         mixup: mix pairs of clips, and their labels: ``"logmel"``, ``"wave"``, or ``"none"``.
         mixup_alpha: of the Beta distribution that the share is drawn from.
         frames: the network sees stretches of so many frames; none: whole windows.
@@ -245,6 +246,7 @@ class ClassifierConfig(Frozen):
     margin: float = Field(0.7, ge=0, lt=3.14)
     subcentres: int = Field(3, ge=1, le=64)
     classes: Literal["root", "machine"] = "machine"
+    attributes: bool = True
     mixup: Literal["none", "logmel", "wave"] = "none"
     mixup_alpha: float = Field(0.2, gt=0, le=10)
     frames: int | None = Field(None, ge=16, le=4096)

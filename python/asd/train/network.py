@@ -99,13 +99,9 @@ def train_network(
     """
     config, device = fit.prepare(config, place)
     resumed = place.checkpoint
+    contrastive = config.method == "contrastive" or _one_class(clips, config)
+    _require_odds(clips, config)
     material = yield from _gather(clips, config)
-    contrastive = config.method == "contrastive" or _one_class(material, config)
-    if contrastive and choose_scorer(config.scorer, len(sections)).kind == CLASSIFIER:
-        raise UsageError(
-            f"scorer {config.scorer!r}: all normals are of one class, so there is nothing to classify",
-            "Choose another scorer, such as knn.",
-        )
     config = fit.resolve(config, material.windows, contrastive)
     survey = material.corpus.survey
     assert survey is not None
@@ -139,13 +135,25 @@ def _gather(clips: Sequence[Clip], config: Config) -> Generator[Event, None, Mat
     return Material(corpus, kept, held, probed)
 
 
-def _one_class(material: Material, config: Config) -> bool:
-    return len(set(_class_names(material.clips))) * kinds(config.variants) == 1
+def _require_odds(clips: Sequence[Clip], config: Config) -> None:
+    """Refuse a scorer that asks which section a clip is of, where there is one only: variants of it are no other."""
+    places = {f"{clip.machine} {clip.section}" for clip in clips}
+    if choose_scorer(config.scorer, len(places)).kind == CLASSIFIER and len(places) == 1:
+        raise UsageError(
+            f"scorer {config.scorer!r}: all normals are of {places.pop()}, and there is nothing to tell it from",
+            "Choose another scorer, such as --scorer knn; or, where the data root has other machines, tell it from "
+            "them: --set classifier.classes=root",
+        )
 
 
-def _class_names(clips: Sequence[Clip]) -> list[str]:
-    """Return machine × section × attributes of each clip."""
-    return ["/".join(filter(None, (clip.machine, clip.section, clip.attributes))) for clip in clips]
+def _one_class(clips: Sequence[Clip], config: Config) -> bool:
+    return len(set(_class_names(clips, config))) * kinds(config.variants) == 1
+
+
+def _class_names(clips: Sequence[Clip], config: Config) -> list[str]:
+    """Return machine × section, and where they are wanted × attributes, of each clip."""
+    attributes = [clip.attributes if config.classifier.attributes else "" for clip in clips]
+    return ["/".join(filter(None, (c.machine, c.section, a))) for c, a in zip(clips, attributes, strict=True)]
 
 
 def _contrast(
@@ -187,7 +195,7 @@ def _classify(
 ) -> Generator[Event, None, Fitted]:
     settings, survey = config.classifier, material.corpus.survey
     assert survey is not None
-    names = _class_names(material.clips)
+    names = _class_names(material.clips, config)
     several = kinds(config.variants)
     classes = tuple(name if kind == 0 else f"{name}/~{kind}" for name in sorted(set(names)) for kind in range(several))
     head = build_head(
@@ -198,7 +206,7 @@ def _classify(
         margin=settings.margin,
         subcentres=settings.subcentres,
     )
-    yield Note(f"a classifier of {len(classes)} classes: machine × section × attributes" + _said(several))
+    yield Note(f"a classifier of {len(classes)} classes: machine × section" + _said(settings.attributes, several))
     waves = None
     if settings.mixup == "wave":
         waves = Waves(material.corpus.paths, survey, config.features, config.threads)
@@ -213,8 +221,8 @@ def _classify(
     return _fitted(encoder, head, classes, material, config)
 
 
-def _said(several: int) -> str:
-    return f" × {several} variants of the spectrum" if several > 1 else ""
+def _said(attributes: bool, several: int) -> str:
+    return " × attributes" * attributes + f" × {several} variants of the spectrum" * (several > 1)
 
 
 def _fitted(
