@@ -254,12 +254,14 @@ class ClassifierScorer:
 
     def score(self, embedded: Mapping[str, Floats], section: str) -> Floats:
         """Return the anomaly score of each window, (W,)."""
-        odds_W = self.log_score(embedded, section)
+        odds_W = embedded[CLASSES][:, self.columns[section]]
         return odds_W if self.stretches else np.logaddexp(0.0, odds_W)
 
     def log_score(self, embedded: Mapping[str, Floats], section: str) -> Floats:
-        """Return log(1 − p) − log(p), to which the logarithm of −log p tends for large p, (W,)."""
-        return embedded[CLASSES][:, self.columns[section]]
+        """Return log(−log p), (W,); of stretches their score, a mean of log-odds, which has no logarithm."""
+        score_W = self.score(embedded, section)
+        # Far smaller than a distance, −log p still tells one normal from another.
+        return score_W if self.stretches else np.log(np.maximum(score_W, np.finfo(np.float64).tiny))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return what it needs to know, for storage."""

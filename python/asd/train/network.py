@@ -12,6 +12,7 @@ from torch import nn
 from asd.config import Config
 from asd.corpus import Corpus
 from asd.data.catalog import Clip
+from asd.detect.network import VARIANT
 from asd.detect.scorers import CLASSIFIER, choose_scorer
 from asd.errors import UsageError
 from asd.events import Event, Note
@@ -197,7 +198,7 @@ def _classify(
     assert survey is not None
     names = _class_names(material.clips, config)
     several = kinds(config.variants)
-    classes = tuple(name if kind == 0 else f"{name}/~{kind}" for name in sorted(set(names)) for kind in range(several))
+    classes = tuple(name if kind == 0 else f"{name}{VARIANT}{kind}" for name in sorted(set(names)) for kind in range(several))
     head = build_head(
         settings.head,
         encoder.embedding_size,
