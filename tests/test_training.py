@@ -317,6 +317,20 @@ def test_shares_of_an_anchor_are_half() -> None:
         assert shares.pop(sections[0]) == sum(shares.values()) == len(set(sections)) - 1
 
 
+@pytest.mark.parametrize(("batch", "norm"), [(3, "batch"), (3, "group"), (4, "batch")])
+def test_a_batch_whose_normalisation_gives_the_key_away_is_said(
+    tmp_path: Path, seen: Seen, batch: int, norm: str
+) -> None:
+    clips = write_logmels(tmp_path / "data", {"00": 22, "02": 22})
+    config = config_of(
+        optimiser={"batch_size": batch}, moco=MocoConfig(queue_size=12), encoder=EncoderConfig(norm=norm)
+    )
+    _, events = finish(train_network(clips, config, ["00", "02"], place_in(tmp_path / "run")))
+    told = said(events, Caution)
+    assert (told != "") == (batch == 3 and norm == "batch")
+    assert not told or ("--set encoder.norm=group" in told and "--batch-size 4" in told)
+
+
 def test_stretches_of_few_frames_make_more_of_an_epoch(tmp_path: Path, seen: Seen) -> None:
     clips = write_logmels(tmp_path / "data", {"00": 22, "02": 22}, frames=40)
     settings_ = ClassifierConfig(frames=16, hop=4)

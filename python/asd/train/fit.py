@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +15,11 @@ import torch
 from asd.config import Config
 from asd.corpus import Corpus
 from asd.errors import RunFolderError, UsageError
-from asd.events import Event, Note
+from asd.events import Caution, Event, Note
 from asd.features import available_threads
 from asd.models import ranks
 from asd.models.encoders import Encoder, build_encoder
-from asd.models.moco import MoCo
+from asd.models.moco import SMALLEST_SPLIT, MoCo
 from asd.runs import write_text
 from asd.train import state
 from asd.train.loop import Plan, Task, train
@@ -158,6 +158,17 @@ def make_moco(encoder: Encoder, config: Config, device: torch.device) -> MoCo:
         temperature=settings.temperature,
     )
     return placed(moco, device)
+
+
+def caution_leak(config: Config) -> Iterator[Event]:
+    """Say where a batch is too small to keep the company of a query out of the statistics of its key."""
+    size = config.optimiser.batch_size
+    assert size is not None
+    if config.encoder.norm == "batch" and ranks.world_size() == 1 and size < SMALLEST_SPLIT:
+        yield Caution(
+            f"batches of {size} clips are too small for batch normalisation, by which a query can tell its key: "
+            f"--set encoder.norm=group, or --batch-size {SMALLEST_SPLIT} and more"
+        )
 
 
 def about_encoder(config: Config, encoder: Encoder) -> dict[str, Any]:

@@ -166,6 +166,7 @@ def _contrast(
     resumed: Any,
     device: torch.device,
 ) -> Generator[Event, None, Fitted]:
+    yield from fit.caution_leak(config)
     moco = fit.make_moco(encoder, config, device)
     own = [clip.section for clip in material.clips]
     several = len(set(own)) > 1
@@ -198,7 +199,9 @@ def _classify(
     assert survey is not None
     names = _class_names(material.clips, config)
     several = kinds(config.variants)
-    classes = tuple(name if kind == 0 else f"{name}{VARIANT}{kind}" for name in sorted(set(names)) for kind in range(several))
+    classes = tuple(
+        name if kind == 0 else f"{name}{VARIANT}{kind}" for name in sorted(set(names)) for kind in range(several)
+    )
     head = build_head(
         settings.head,
         encoder.embedding_size,

@@ -67,6 +67,7 @@ def pretrain(config: Config, place: fit.Place) -> Generator[Event, None, Pretrai
     encoder, remarks = fit.make_encoder(config, survey.frames, fresh=resumed is None)
     yield from remarks
     held = yield from read_held(_probed(corpus), survey, config)
+    yield from fit.caution_leak(config)
     moco = fit.make_moco(encoder, config, device)
     task = Contrastive(moco, config, None, held)
     windows = len(survey.files_N)
