@@ -43,6 +43,7 @@ from asd.data.synth import write_dataset
 from asd.errors import AsdError, DataError, RunFolderError, UsageError
 from asd.events import Caution, Event, Note, Progress
 from asd.models.encoders import build_encoder
+from asd.models.heads import build_head
 from asd.models.moco import EMPTY
 from asd.train import fit, state
 from asd.train.contrastive import Contrastive, anchor_shares
@@ -542,15 +543,19 @@ class Linear(nn.Linear):
     def forward(self, embedding_BD: Tensor, labels_B: Tensor | None = None) -> Tensor:
         return super().forward(embedding_BD)
 
+    def follow(self, embedding_BD: Tensor, labels_B: Tensor) -> None: ...
 
-def finetune_of(mixup: str, waves: Waves | None = None, seed: int = 3) -> tuple[Finetune, Echo]:
+
+def finetune_of(
+    mixup: str, waves: Waves | None = None, seed: int = 3, head: nn.Module | None = None
+) -> tuple[Finetune, Echo]:
     torch.manual_seed(0)
     echo = Echo()
     config = config_of(
         seed=seed, views=ViewsConfig(alpha=0, crop=False), classifier=ClassifierConfig(mixup=mixup, mixup_alpha=1.0)
     )
     held = Held(np.empty((0, BANDS, FRAMES), np.float32), np.empty((2, 0, BANDS, FRAMES), np.float32), np.empty(0))
-    return Finetune(Classifier(echo, Linear(3, 3)), config, [0, 1, 2, 0, 1, 2], held, waves), echo
+    return Finetune(Classifier(echo, head or Linear(3, 3)), config, [0, 1, 2, 0, 1, 2], held, waves), echo
 
 
 def test_log_mels_are_mixed_with_their_labels() -> None:
@@ -577,6 +582,24 @@ def test_log_mels_are_mixed_with_their_labels() -> None:
     plain, echo_plain = finetune_of("none")
     plain.loss(batch, 4)
     assert torch.equal(echo_plain.shown[0], x_VBFT[0])
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_adacos_follows_the_larger_share_of_mixed_clips_once(step: int) -> None:
+    torch.manual_seed(0)
+    head = build_head("adacos", 3, 30)
+    task, echo = finetune_of("logmel", head=head)
+    before = copy.deepcopy(head)
+    x_VBFT = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 6, BANDS, FRAMES)).astype(np.float32))
+    task.loss(Views(x_VBFT, torch.arange(6), np.arange(6), 0), step)
+    draw = generator(3, step, Purpose.MIXUP)
+    share, partner_B = draw.beta(1.0, 1.0), draw.permutation(6)
+    labels_B = torch.tensor([0, 1, 2, 0, 1, 2])
+    embedding_BD, sets = echo(echo.shown[0]).detach(), (labels_B, labels_B[partner_B])
+    wrong = copy.deepcopy(before)
+    before.follow(embedding_BD, sets[share < 0.5])
+    wrong.follow(embedding_BD, sets[share > 0.5])
+    assert float(head.scale) == float(before.scale) != float(wrong.scale)
 
 
 @pytest.fixture(scope="module")
