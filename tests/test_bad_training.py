@@ -86,7 +86,10 @@ def assert_refused(ended: Ended, code: int, *says: str) -> None:
         (["--batch-size", 64], "batch size 64: larger than the training set, which has 28 windows"),
         (["--batch-size", 1], "batch_size"),
         (["--device", "cuda"], "torch finds no GPU"),
-        (["--method", "finetune", "--set", "classifier.frames=64"], "the log-mels have 20 frames"),
+        (
+            ["--method", "finetune", "--set", "classifier.frames=64", "--set", "views.stretch=1"],
+            "the log-mels have 20 frames",
+        ),
     ],
 )
 def test_usage(data: Path, tmp_path: Path, words: list[object], says: str) -> None:

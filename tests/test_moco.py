@@ -58,11 +58,13 @@ NOTHING_HELD = Held(
 )
 
 
-def task_of(moco: MoCo, classes: Classes | None = None, *, seed: int = 0, regions: int = 0) -> Contrastive:
+def task_of(
+    moco: MoCo, classes: Classes | None = None, *, seed: int = 0, regions: int = 0, gain: float = 0.0
+) -> Contrastive:
     config = Config(
         seed=seed,
         views=ViewsConfig(alpha=0, crop=False),
-        variants=VariantsConfig(regions=regions),
+        variants=VariantsConfig(regions=regions, gain=gain),
         optimiser=OptimiserConfig(precision="float32"),
     )
     return Contrastive(moco, config, classes, NOTHING_HELD)
@@ -501,6 +503,19 @@ def test_variants_are_classes_of_their_own() -> None:
     assert set(found.tolist()) == {20, 21, 22, 23}
     loss, _ = task.loss(batch_of([5] * 16), 1)
     assert loss > 0
+
+
+def test_a_level_needs_no_variants_and_changes_no_class() -> None:
+    kept = []
+    for gain in (0.0, 0.5):
+        torch.manual_seed(0)
+        moco = moco_of(Tiny(norm=False), queue=16)
+        task = task_of(moco, gain=gain)
+        task.loss(batch_of(range(16)), 0)
+        task.after_step()
+        kept.append(moco.queue.keys_KD)
+        assert moco.queue.sections_K.tolist() == list(range(16))
+    assert (kept[0] - kept[1]).norm(dim=1).min() > 1e-3
 
 
 def test_small_trains_in_float32_and_bfloat16() -> None:

@@ -21,7 +21,7 @@ from asd.train.held import Held
 from asd.train.precision import autocast
 from asd.train.stretch import part, stretch
 from asd.train.supply import Views
-from asd.train.variants import kinds, vary
+from asd.train.variants import kinds, varies, vary
 from asd.train.waves import Waves
 
 
@@ -90,10 +90,10 @@ class Finetune:
             sets, shares = [labels_B, labels_B[sent(partners_B, self._device)]], [share, 1 - share]
             if share < 0.5:
                 sets, shares = sets[::-1], shares[::-1]
-        if (count := kinds(self._config.variants)) > 1:
+        if varies(self._config.variants):
             draw = generator(seed, step, Purpose.VARIANTS, ranks.rank())
             varied_VBFT, kinds_B = vary(x_BFT[None], self._config.variants, draw)
-            x_BFT, sets = varied_VBFT[0], [own_B * count + kinds_B for own_B in sets]
+            x_BFT, sets = varied_VBFT[0], [own_B * kinds(self._config.variants) + kinds_B for own_B in sets]
         x_BFT = self._stretch(x_BFT, step)
         with autocast(self._config.optimiser, self._device):
             logits = self._run(x_BFT, *sets)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from asd.config import Config
+from asd.config import Config, ViewsConfig
 from asd.corpus import Corpus
 from asd.data.catalog import Clip
 from asd.detect.network import VARIANT
@@ -26,6 +26,9 @@ from asd.train.loop import Task
 from asd.train.precision import placed
 from asd.train.variants import kinds
 from asd.train.waves import Waves
+
+PAPER = ViewsConfig(alpha=0.4, crop=True)
+"""The views of arXiv 2509.15570."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,8 @@ def train_network(
     resumed = place.checkpoint
     contrastive = config.method == "contrastive" or _one_class(clips, config)
     _require_odds(clips, config)
+    if config.method == "finetune" and contrastive:
+        config = yield from _fall_back(clips[0].machine, config)
     material = yield from _gather(clips, config)
     config = fit.resolve(config, material.windows, contrastive)
     survey = material.corpus.survey
@@ -151,6 +156,17 @@ def _one_class(clips: Sequence[Clip], config: Config) -> bool:
     return len(set(_class_names(clips, config))) * kinds(config.variants) == 1
 
 
+def _fall_back(machine: str, config: Config) -> Generator[Event, None, Config]:
+    """Return the settings of instance discrimination in a classifier's place, with views that differ, and say so."""
+    told = f"{machine}: all normals are of one class, so each recording is told from every other instead"
+    if config.views_are_one:
+        views = config.views.model_copy(update={"alpha": PAPER.alpha, "crop": PAPER.crop})
+        config = config.model_copy(update={"views": views})
+        told += f", in views by Log-mixup-exp (views.alpha={views.alpha:g}) and Random Resize Crop (views.crop=true)"
+    yield Note(told)
+    return config
+
+
 def _class_names(clips: Sequence[Clip], config: Config) -> list[str]:
     """Return machine × section, and where they are wanted × attributes, of each clip."""
     attributes = [clip.attributes if config.classifier.attributes else "" for clip in clips]
@@ -170,11 +186,10 @@ def _contrast(
     moco = fit.make_moco(encoder, config, device)
     own = [clip.section for clip in material.clips]
     several = len(set(own)) > 1
-    machine = material.clips[0].machine
-    if config.method == "finetune":
-        yield Note(f"{machine}: all normals are of one class, so each recording is told from every other instead")
-    elif not several:
-        yield Note(f"{machine}: one ID only, so each recording is told from every other (instance discrimination)")
+    if config.method == "contrastive" and not several:
+        each = "each recording and each variant of it" if kinds(config.variants) > 1 else "each recording"
+        machine = material.clips[0].machine
+        yield Note(f"{machine}: one ID only, so {each} is told from every other (instance discrimination)")
     numbers = numbers_of(own)
     anchored = several and len(sections) == 1
     classes = Classes(numbers, numbers[own.index(sections[0])] if anchored else None) if several else None
