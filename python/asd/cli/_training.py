@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from asd.cli._errors import Terminated
-from asd.cli._output import drive, is_first, out, say, shell
+from asd.cli._output import channel_of, drive, is_first, out, say, shell
 from asd.errors import Stopped, UsageError
 from asd.events import Event
 
@@ -46,7 +46,38 @@ PATHS = ("data.root", "data.normal", "encoder.weights")
 FLAGS = {"encoder.name": "--encoder", "encoder.weights": "--from", "data.ids": "--id", "data.root": "--data"}
 """Flags that are not called like their settings."""
 
+SETTINGS = {
+    "encoder": "encoder.name",
+    "weights": "encoder.weights",
+    "epochs": "optimiser.epochs",
+    "batch_size": "optimiser.batch_size",
+    "seed": "seed",
+    "device": "device",
+    "cache_gb": "cache_gb",
+    "threads": "threads",
+    "channel": "features.channel",
+    "allow_upsampling": "features.allow_upsampling",
+}
+"""Parameters of every training, with the settings that they stand for."""
+
 INSTALL = "pip install 'machine-asd[train]'"
+
+
+def flags_of(given: Mapping[str, Any], more: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings that a command's parameters stand for; None where one was not given.
+
+    Args:
+        given: the parameters, by name.
+        more: those that are settings beside `SETTINGS`, with the settings' names.
+    """
+    found = {setting: given[name] for name, setting in {**SETTINGS, **more}.items()}
+    if found["encoder.weights"] is not None:
+        found["encoder.weights"] = str(found["encoder.weights"].resolve())
+    if found["features.channel"] is not None:
+        found["features.channel"] = channel_of(found["features.channel"])
+    plain = {key: value.value if isinstance(value, StrEnum) else value for key, value in found.items()}
+    # A switch that is off, or a list of nothing, was not given; a 0 was.
+    return {key: None if value is False or value == [] else value for key, value in plain.items()}
 
 
 def settings_of(

@@ -48,9 +48,8 @@ class Place:
     resume: bool
     listen: Callable[[], AbstractContextManager[Callable[[], int | None]]]
 
-    @property
-    def checkpoint(self) -> state.Checkpoint | None:
-        """Return the checkpoint to go on from; None begins anew."""
+    def load_checkpoint(self) -> state.Checkpoint | None:
+        """Read the checkpoint to go on from; None begins anew."""
         return state.load(self.folder / "checkpoint") if self.resume else None
 
 

@@ -102,7 +102,7 @@ def train_network(
         Stopped: a signal asked for an end.
     """
     config, device = fit.prepare(config, place)
-    resumed = place.checkpoint
+    resumed = place.load_checkpoint()
     contrastive = config.method == "contrastive" or _one_class(clips, config)
     _require_odds(clips, config)
     if config.method == "finetune" and contrastive:

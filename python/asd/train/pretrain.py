@@ -57,7 +57,7 @@ def pretrain(config: Config, place: fit.Place) -> Generator[Event, None, Pretrai
         Stopped: a signal asked for an end; what was done is saved.
     """
     config, device = fit.prepare(config, place)
-    resumed = place.checkpoint
+    resumed = place.load_checkpoint()
     manifest = open_manifest(Path(config.data.root))
     yield Note(f"{len(manifest):,} recordings of {manifest.root}, SHA-256 of their names {manifest.digest}")
     corpus = yield from _survey(config, place, manifest)
