@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from asd.cli._output import data_root, drive, next_step, out, print_json, say, shell, tell_all
-from asd.cli._training import Device, EncoderName, flags_of, need_torch, settings_of, stored_settings, train_in
+from asd.cli._training import (
+    Device,
+    EncoderName,
+    flags_of,
+    need_torch,
+    refuse_idle,
+    settings_of,
+    stored_settings,
+    train_in,
+)
 from asd.errors import UsageError, nearest
 from asd.events import Caution
 
@@ -186,6 +195,7 @@ def _settled(
         )
 
     settings = settings_of(preset, file, assignments, flags, method_of, weights)
+    refuse_idle(settings, file, assignments, flags, asked=not opened)
     if opened:
         ((catalog, located),) = opened
         return catalog, settings.model_copy(update={"data": located.data})
