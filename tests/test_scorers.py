@@ -318,11 +318,11 @@ def test_unknown_names_are_refused(text: str, hint: str) -> None:
     assert caught.value.hint
 
 
-def test_the_default_needs_siblings_only_where_there_are_some() -> None:
-    assert choose_scorer("auto", 3).text == DEFAULT_SCORER
-    assert choose_scorer("auto", 1).kind in (*KINDS, ENSEMBLE)
-    assert "siblings" not in choose_scorer("auto", 1).text
-    assert choose_scorer("knn:3", 1).text == "knn:3"
+def test_the_default_suits_a_machine_without_siblings() -> None:
+    assert choose_scorer("auto").text == DEFAULT_SCORER
+    assert choose_scorer("auto").kind in (*KINDS, ENSEMBLE)
+    assert "siblings" not in choose_scorer("auto").text
+    assert choose_scorer("knn:3").text == "knn:3"
 
 
 CLASSES = ("fan/00/speed_1", "fan/00/speed_2", "fan/02", "pump/00")

@@ -378,6 +378,19 @@ def test_stretches_of_few_frames_make_more_of_an_epoch(tmp_path: Path, seen: See
         finish(train_network(clips, too_many, ["00"], place_in(tmp_path / "other")))
 
 
+@pytest.mark.parametrize(("method", "views", "probes"), [("contrastive", 2, 1), ("finetune", 1, 0)])
+def test_a_classifier_gets_one_view_and_probes_none(
+    tmp_path: Path, seen: Seen, monkeypatch: pytest.MonkeyPatch, method: str, views: int, probes: int
+) -> None:
+    two_views, made = asd.augment.two_views, []
+    monkeypatch.setattr(asd.augment, "two_views", lambda *x, **more: (made.append(1), two_views(*x, **more)))
+    clips = write_logmels(tmp_path / "data", {"00": 22, "02": 22})
+    finish(train_network(clips, config_of(method=method), ["00", "02"], place_in(tmp_path / "run")))
+    assert seen.shown is not None
+    assert seen.shown.shape == (views, 8, BANDS, FRAMES)
+    assert len(made) == probes
+
+
 # Classes
 
 

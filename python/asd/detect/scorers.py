@@ -162,19 +162,16 @@ def parse_scorer(text: str) -> ScorerName:
     return ScorerName(text, kind, int(digits) if colon else default or 0, fusion)
 
 
-def choose_scorer(wanted: str, sections: int) -> ScorerName:
+def choose_scorer(wanted: str) -> ScorerName:
     """Return the scorer that decides where there is a network.
 
     Args:
         wanted: a scorer's name, or ``"auto"`` for `asd.detect.DEFAULT_SCORER`.
-        sections: how many there are of the machine type; one alone has no siblings to borrow a covariance from.
 
     Raises:
         UsageError: it is no scorer.
     """
-    if wanted != "auto":
-        return parse_scorer(wanted)
-    return parse_scorer(DEFAULT_SCORER if sections > 1 else DEFAULT_SCORER.replace("-siblings", ""))
+    return parse_scorer(DEFAULT_SCORER if wanted == "auto" else wanted)
 
 
 @dataclass(frozen=True, slots=True)

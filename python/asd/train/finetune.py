@@ -80,6 +80,7 @@ class Finetune:
         Where clips are mixed so are labels, and the accuracy goes by those of the larger share.
         """
         settings, seed = self._config.classifier, self._config.seed
+        # One view is enough. The feed makes two, which it normalises together; the other is not even copied to a GPU.
         x_BFT, labels_B = batch.views_VBFT[0], self._labels_F[batch.files_B]
         sets, shares = [labels_B], [1.0]
         if settings.mixup != "none":

@@ -208,6 +208,7 @@ def run(
     *,
     windows_an_epoch: int,
     feed: Mapping[str, Any],
+    views: int = 2,
     held: Sequence[str] = (),
 ) -> Generator[Event, None, None]:
     """Train a task on a corpus to the end of its epochs.
@@ -216,6 +217,7 @@ def run(
         config: resolved.
         windows_an_epoch: rows of batches that make an epoch.
         feed: classes and shares of `asd.Feed`.
+        views: how many of its two the task looks at.
         held: names of recordings that are not trained on, yet belong to the run.
     """
     survey, size = corpus.survey, config.optimiser.batch_size
@@ -226,7 +228,6 @@ def run(
         "held": digest_of(held),
         "config": config.to_toml(),
         "world_size": ranks.world_size(),
-        "threads": config.threads,
     }
     _must_agree(place.folder, facts, resumed)
     steps_an_epoch = max(1, round(windows_an_epoch / size))
@@ -236,7 +237,7 @@ def run(
     position = 0 if resumed is None else resumed.step * size
     shared = {"seed": config.seed, "rank": ranks.rank(), "world_size": ranks.world_size()}
     settings = {**views_settings(config), **shared, **feed, "position": position}
-    with Supply(corpus, size // ranks.world_size(), device, settings) as supply, place.listen() as stop:
+    with Supply(corpus, size // ranks.world_size(), device, settings, views) as supply, place.listen() as stop:
         plan = Plan(
             steps=epochs * steps_an_epoch,
             steps_an_epoch=steps_an_epoch,

@@ -107,7 +107,7 @@ def train_network(
     _require_odds(clips, config)
     if config.method == "finetune" and contrastive:
         config = yield from _fall_back(clips[0].machine, config)
-    material = yield from _gather(clips, config)
+    material = yield from _gather(clips, config, views=contrastive)
     config = fit.resolve(config, material.windows, contrastive)
     survey = material.corpus.survey
     assert survey is not None
@@ -126,8 +126,8 @@ def train_network(
     return fitted
 
 
-def _gather(clips: Sequence[Clip], config: Config) -> Generator[Event, None, Material]:
-    """Hold normals out and look at all recordings once."""
+def _gather(clips: Sequence[Clip], config: Config, views: bool) -> Generator[Event, None, Material]:
+    """Hold normals out and look at all recordings once; a probe of contrastive training needs views."""
     kept, held = hold_out(clips, config.data.session_regex)
     corpus = Corpus(
         [clip.path for clip in kept],
@@ -137,14 +137,14 @@ def _gather(clips: Sequence[Clip], config: Config) -> Generator[Event, None, Mat
         threads=config.threads,
     )
     survey = yield from corpus.look(skip_bad=config.data.skip_bad)
-    probed = yield from read_held(held, survey, config)
+    probed = yield from read_held(held, survey, config, views)
     return Material(corpus, kept, held, probed)
 
 
 def _require_odds(clips: Sequence[Clip], config: Config) -> None:
     """Refuse a scorer that asks which section a clip is of, where there is one only: variants of it are no other."""
     places = {f"{clip.machine} {clip.section}" for clip in clips}
-    if choose_scorer(config.scorer, len(places)).kind == CLASSIFIER and len(places) == 1:
+    if choose_scorer(config.scorer).kind == CLASSIFIER and len(places) == 1:
         raise UsageError(
             f"scorer {config.scorer!r}: all normals are of {places.pop()}, and there is nothing to tell it from",
             "Choose another scorer, such as --scorer knn; or, where the data root has other machines, tell it from "
@@ -235,7 +235,15 @@ def _classify(
     if settings.frames is not None:
         epoch *= 1 + (survey.frames - settings.frames) // settings.hop
     yield from fit.run(
-        task, material.corpus, config, place, resumed, windows_an_epoch=epoch, feed={}, held=material.names_held
+        task,
+        material.corpus,
+        config,
+        place,
+        resumed,
+        windows_an_epoch=epoch,
+        feed={},
+        views=1,
+        held=material.names_held,
     )
     return _fitted(encoder, head, classes, material, config)
 

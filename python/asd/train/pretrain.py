@@ -66,7 +66,7 @@ def pretrain(config: Config, place: fit.Place) -> Generator[Event, None, Pretrai
     config = fit.resolve(config, len(survey.files_N), contrastive=True)
     encoder, remarks = fit.make_encoder(config, survey.frames, fresh=resumed is None)
     yield from remarks
-    held = yield from read_held(_probed(corpus), survey, config)
+    held = yield from read_held(_probed(corpus), survey, config, views=True)
     yield from fit.caution_leak(config)
     moco = fit.make_moco(encoder, config, device)
     task = Contrastive(moco, config, None, held)
