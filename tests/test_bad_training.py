@@ -52,6 +52,22 @@ def killed(half: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(half, tmp_path / "half"))
 
 
+@pytest.fixture(scope="module")
+def pump(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A plain folder."""
+    return recordings(tmp_path_factory.mktemp("plain") / "pump7", 12)
+
+
+def dry_run(*words: object) -> Ended:
+    """Run it in this process: nothing is trained."""
+    from typer.testing import CliRunner
+
+    from asd.cli import app
+
+    done = CliRunner().invoke(app, ["train", *map(str, words), "--dry-run"])
+    return Ended(done.exit_code, done.stdout, done.stderr)
+
+
 def train(tmp_path: Path, data: Path, *more: object, **named: object) -> Ended:
     words = ("train", "--machine", "fan", "--data", data, "--runs", tmp_path / "runs", "--name", "run")
     return run(tmp_path / "told", *words, *SHORT, *more, **named)  # type: ignore[arg-type]
@@ -77,7 +93,6 @@ def assert_refused(ended: Ended, code: int, *says: str) -> None:
         (["--preset", "dcase2020", "--method", "finetune"], "--preset dcase2020 is for the method contrastive"),
         (["--preset", "pretrain"], "asd pretrain"),
         (["--scorer", "knm"], "Did you mean 'knn'?"),
-        (["--scorer", "knn", "--method", "baseline"], "the method baseline has none"),
         (["--scorer", "classifier", "--method", "contrastive"], "--method finetune"),
         (["--scorer", "summary", "--encoder", "resnet50"], "resnet50 has no summary"),
         (["--set", "encoder.width=0.5"], "only mobilenetv2 has a width, not small"),
@@ -87,11 +102,56 @@ def assert_refused(ended: Ended, code: int, *says: str) -> None:
         (["--batch-size", 64], "batch size 64: larger than the training set, which has 28 windows"),
         (["--batch-size", 1], "batch_size"),
         (["--device", "cuda"], "torch finds no GPU"),
-        (["--method", "finetune", "--set", "classifier.frames=64"], "the log-mels have 20 frames"),
+        (
+            ["--method", "finetune", "--set", "classifier.frames=64", "--set", "views.stretch=1"],
+            "the log-mels have 20 frames",
+        ),
     ],
 )
 def test_usage(data: Path, tmp_path: Path, words: list[object], says: str) -> None:
     assert_refused(train(tmp_path, data, *words), 2, says)
+
+
+IDLE = [
+    (("--encoder", "resnet50", "--epochs", 3), "--encoder, --epochs: for a network"),
+    (("--batch-size", 8), "--batch-size: for a network"),
+    (("--device", "cuda"), "--device: for a network"),
+    (("--set", "moco.queue_size=64"), "moco.queue_size: for a network"),
+    (("-c", "idle.toml"), "optimiser.epochs: for a network"),
+]
+
+
+@pytest.mark.parametrize(("words", "says"), IDLE, ids=str)
+def test_settings_of_a_network_where_none_is_trained(
+    pump: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[object, ...], says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("idle.toml").write_text('[optimiser]\nname = "adamw"\nepochs = 3\n')
+    for method in ((), ("--method", "baseline")):
+        ended = dry_run("--normal", pump, *words, *method)
+        assert_refused(ended, 2, says, "--method contrastive")
+        assert ("plain recordings" in ended.err) == (not method)
+    if words != ("--device", "cuda"):
+        assert dry_run("--normal", pump, *words, "--method", "contrastive").code == 0
+
+
+def test_weights_to_start_from_where_no_network_is_trained(pump: Path, weights: Path) -> None:
+    assert_refused(dry_run("--normal", pump, "--from", weights), 2, "--from: for a network")
+
+
+def test_a_file_of_a_run_holds_settings_that_no_one_asked_for(pump: Path, tmp_path: Path) -> None:
+    from asd.config import Config, load_config, read_preset
+
+    (tmp_path / "baseline.toml").write_text(Config().to_toml())
+    words = ("--normal", pump, "-c", tmp_path / "baseline.toml", "--device", "cpu", "--threads", 1)
+    assert dry_run(*words).code == 0
+    (tmp_path / "network.toml").write_text(load_config(base=read_preset("contrastive")).to_toml())
+    assert dry_run("--normal", pump, "-c", tmp_path / "network.toml", "--method", "baseline").code == 0
+
+
+def test_a_scorer_of_a_network_where_none_is_trained(pump: Path) -> None:
+    ended = dry_run("--normal", pump, "--scorer", "knn", "--method", "baseline")
+    assert_refused(ended, 2, "the method baseline has none")
 
 
 def test_one_clip_only(data: Path, tmp_path: Path) -> None:
@@ -466,7 +526,8 @@ LAYOUTS: dict[str, tuple[Callable[[Path], Path], tuple[object, ...], str]] = {
 def test_the_layout_tells_the_method_and_a_dry_run_what_it_costs(tmp_path: Path, layout: str) -> None:
     make, words, method = LAYOUTS[layout]
     where = ("--normal" if method == "baseline" else "--data", make(tmp_path))
-    ended = run(tmp_path / "told", "train", *words, *where, "--runs", tmp_path / "runs", "--dry-run", *SMALL)
+    small = () if method == "baseline" else SMALL
+    ended = run(tmp_path / "told", "train", *words, *where, "--runs", tmp_path / "runs", "--dry-run", *small)
     assert ended.code == 0, ended.err
     assert f'method = "{method}"' in ended.out
     assert "parameters" in ended.out
@@ -475,7 +536,9 @@ def test_the_layout_tells_the_method_and_a_dry_run_what_it_costs(tmp_path: Path,
 
 
 def test_the_baseline_that_is_asked_for_decides(data: Path, tmp_path: Path) -> None:
+    words = ("train", "--machine", "fan", "--data", data, "--runs", tmp_path / "runs", "--name", "run", "--overwrite")
     for scorer in ("baseline-alone", "baseline-siblings"):
-        assert train(tmp_path, data, "--method", "baseline", "--scorer", scorer, "--overwrite").code == 0
+        told = ("--method", "baseline", "--scorer", scorer, "--set", "features.n_mels=16", "--threads", 1)
+        assert run(tmp_path / "told", *words, *told).code == 0
         described = json.loads((tmp_path / "runs" / "run" / "detector" / "detector.json").read_text())
         assert described["scorer"] == scorer

@@ -60,11 +60,13 @@ NOTHING_HELD = Held(
 )
 
 
-def task_of(moco: MoCo, classes: Classes | None = None, *, seed: int = 0, regions: int = 0) -> Contrastive:
+def task_of(
+    moco: MoCo, classes: Classes | None = None, *, seed: int = 0, regions: int = 0, gain: float = 0.0
+) -> Contrastive:
     config = Config(
         seed=seed,
         views=ViewsConfig(alpha=0, crop=False),
-        variants=VariantsConfig(regions=regions),
+        variants=VariantsConfig(regions=regions, gain=gain),
         optimiser=OptimiserConfig(precision="float32"),
     )
     return Contrastive(moco, config, classes, NOTHING_HELD)
@@ -347,9 +349,12 @@ def numbered(count: int) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("batch", "sizes"), [(2, [2]), (8, [8]), (15, [15]), (16, [8, 8]), (20, [10, 10]), (64, [8] * 8), (128, [16] * 8)]
+    ("batch", "sizes"),
+    [(3, [3]), (4, [2, 2]), (8, [4, 4]), (15, [8, 7]), (16, [8, 8]), (20, [10, 10]), (64, [8] * 8), (128, [16] * 8)],
 )
-def test_keys_are_encoded_in_groups_of_an_eighth_but_eight_at_least(batch: int, sizes: list[int]) -> None:
+def test_keys_are_encoded_in_groups_of_an_eighth_eight_clips_each_or_half_the_batch(
+    batch: int, sizes: list[int]
+) -> None:
     moco = moco_of()
     moco.key = Noting()  # type: ignore[assignment]
     order_B = torch.from_numpy(np.random.default_rng(0).permutation(batch))
@@ -391,9 +396,10 @@ def groups_over(steps: range, batch: int, seed: int = 0) -> list[list[list[int]]
     return found
 
 
-def test_company_among_keys_is_independent_of_company_among_queries() -> None:
+@pytest.mark.parametrize(("batch", "group"), [(8, 4), (12, 6), (16, 8), (32, 8)])
+def test_company_among_keys_is_independent_of_company_among_queries(batch: int, group: int) -> None:
     """Every two rows of a batch meet in a group of keys as often as chance has it, wherever they lie in the batch."""
-    batch, group, steps = 32, 8, 1500
+    steps = 800
     together_BB = np.zeros((batch, batch))
     for groups in groups_over(range(steps), batch):
         for rows in groups:
@@ -530,6 +536,19 @@ def test_variants_are_classes_of_their_own() -> None:
     assert set(found.tolist()) == {20, 21, 22, 23}
     loss, _ = task.loss(batch_of([5] * 16), 1)
     assert loss > 0
+
+
+def test_a_level_needs_no_variants_and_changes_no_class() -> None:
+    kept = []
+    for gain in (0.0, 0.5):
+        torch.manual_seed(0)
+        moco = moco_of(Tiny(norm=False), queue=16)
+        task = task_of(moco, gain=gain)
+        task.loss(batch_of(range(16)), 0)
+        task.after_step()
+        kept.append(moco.queue.keys_KD)
+        assert moco.queue.sections_K.tolist() == list(range(16))
+    assert (kept[0] - kept[1]).norm(dim=1).min() > 1e-3
 
 
 def test_small_trains_in_float32_and_bfloat16() -> None:

@@ -549,17 +549,18 @@ def test_adacos_follows_the_paper():
         x = built.centres.detach()[labels] + (1 - step / 6) * 0.5 * torch.randn(8, D)
         cosines = cosines_of(built, x)
         scale = adacos_scale(scale, cosines, labels.numpy())
+        built.follow(x, labels)
         np.testing.assert_allclose(built(x, labels).detach().numpy(), scale * cosines, rtol=1e-3, atol=1e-4)
         assert float(built.scale) == pytest.approx(scale, rel=1e-4)
 
 
-def test_adacos_scale_moves_in_training_with_labels_only():
+def test_adacos_scale_moves_where_it_follows_a_batch_only():
     built, x, labels = head("adacos"), torch.randn(5, D), torch.zeros(5, dtype=torch.int64)
     before = float(built.scale)
     built(x)
-    built.eval()(x, labels)
+    built(x, labels)
     assert float(built.scale) == before
-    built.train()(x, labels)
+    built.follow(x, labels)
     assert float(built.scale) != before
     assert not built.scale.requires_grad
     assert "scale" in built.state_dict()
@@ -567,7 +568,9 @@ def test_adacos_scale_moves_in_training_with_labels_only():
 
 def test_two_batches_before_one_backward_pass():
     built, x, labels = head("adacos"), torch.randn(5, D, requires_grad=True), torch.arange(5) % C
-    (built(x, labels).sum() + built(-x, labels).sum()).backward()
+    logits = built(x, labels).sum()
+    built.follow(-x, labels)
+    (logits + built(-x, labels).sum()).backward()
     assert x.grad.isfinite().all()
 
 
@@ -581,6 +584,7 @@ def test_adacos_scale_stays_within_bounds_however_the_clips_lie(classes, towards
             built.centres.copy_(torch.ones(classes, D))
         x = built.centres[labels] * (1 if towards == "own" else -1 if towards == "others" else 1)
     for _ in range(2000 if towards == "all" else 50):
+        built.follow(x, labels)
         logits = built(x, labels)
     assert SCALE_RANGE[0] - 1e-6 <= float(built.scale) <= SCALE_RANGE[1]
     assert logits.isfinite().all()
@@ -594,6 +598,7 @@ def test_a_head_learns_to_tell_classes_apart(kind):
     optimiser = torch.optim.Adam(built.parameters(), 0.05)
     for _ in range(60):
         optimiser.zero_grad()
+        built.follow(x, labels)
         nn.functional.cross_entropy(built(x, labels), labels).backward()
         optimiser.step()
     assert (built.eval()(x).argmax(1) == labels).all()
@@ -613,7 +618,7 @@ def test_logits_are_float32_under_autocast(kind):
 @each_head
 def test_weights_of_heads_survive_a_file(kind):
     built, x = head(kind), torch.randn(5, D)
-    built(x, torch.arange(5) % C)
+    built.follow(x, torch.arange(5) % C)
     again = head(kind, seed=1)
     again.load_state_dict(safetensors.torch.load(safetensors.torch.save(built.state_dict())))
     assert torch.equal(built(x), again(x))

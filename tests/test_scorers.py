@@ -318,11 +318,11 @@ def test_unknown_names_are_refused(text: str, hint: str) -> None:
     assert caught.value.hint
 
 
-def test_the_default_needs_siblings_only_where_there_are_some() -> None:
-    assert choose_scorer("auto", 3).text == DEFAULT_SCORER
-    assert choose_scorer("auto", 1).kind in (*KINDS, ENSEMBLE)
-    assert "siblings" not in choose_scorer("auto", 1).text
-    assert choose_scorer("knn:3", 1).text == "knn:3"
+def test_the_default_suits_a_machine_without_siblings() -> None:
+    assert choose_scorer("auto").text == DEFAULT_SCORER
+    assert choose_scorer("auto").kind in (*KINDS, ENSEMBLE)
+    assert "siblings" not in choose_scorer("auto").text
+    assert choose_scorer("knn:3").text == "knn:3"
 
 
 CLASSES = ("fan/00/speed_1", "fan/00/speed_2", "fan/02", "pump/00")
@@ -349,6 +349,20 @@ def test_the_classifier_does_not_saturate() -> None:
     assert (np.diff(scores_W) < 0).all()
     assert scores_W.min() > 0
     np.testing.assert_allclose(scores_W, np.exp([-40.0, -60.0, -200.0]))
+    logs_W = scorer.log_score({"classes": np.array([[-40.0], [-60.0], [-200.0], [-1e4]])}, "00")
+    np.testing.assert_allclose(logs_W[:3], [-40.0, -60.0, -200.0])
+    assert np.isfinite(logs_W).all()
+
+
+def test_what_is_fused_of_the_classifier_is_the_logarithm_of_its_score() -> None:
+    """Where a window is strange, the log-odds are the score itself, and far above its logarithm."""
+    odds_WP = np.linspace(-20, 50, 8)[:, None]
+    scorer = ClassifierScorer({"00": 0}, stretches=False)
+    logs_W = scorer.log_score({"classes": odds_WP}, "00")
+    np.testing.assert_allclose(np.exp(logs_W), scorer.score({"classes": odds_WP}, "00"))
+    assert logs_W[-1] == pytest.approx(np.log(50))
+    of_stretches = ClassifierScorer({"00": 0}, stretches=True)
+    np.testing.assert_array_equal(of_stretches.log_score({"classes": odds_WP}, "00"), odds_WP[:, 0])
 
 
 def test_the_classifier_of_stretches_scores_log_odds() -> None:

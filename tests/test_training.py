@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,14 @@ from asd.config import (
     VariantsConfig,
     ViewsConfig,
     load_config,
+    read_preset,
 )
 from asd.data.catalog import Clip, open_catalog
 from asd.data.synth import write_dataset
 from asd.errors import AsdError, DataError, RunFolderError, UsageError
 from asd.events import Caution, Event, Note, Progress
 from asd.models.encoders import build_encoder
+from asd.models.heads import build_head
 from asd.models.moco import EMPTY
 from asd.train import fit, state
 from asd.train.contrastive import Contrastive, anchor_shares
@@ -63,6 +65,7 @@ from asd.train.weights import FILE, load_encoder, save_encoder
 BANDS, FRAMES = 16, 20
 SPEC = FeatureSpec(n_mels=BANDS)
 PLAIN = ViewsConfig(alpha=0, crop=False, stretch=0.5)
+WHOLE = ViewsConfig(alpha=0, crop=False)
 
 
 @pytest.fixture(autouse=True)
@@ -129,6 +132,7 @@ class Seen:
     plan: Any = None
     windows: list[np.ndarray] = field(default_factory=list)
     files: list[list[int]] = field(default_factory=list)
+    shown: np.ndarray | None = None
 
 
 @pytest.fixture
@@ -142,6 +146,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
             found.windows.append(batch.windows_B.copy())
             found.files.append(batch.files_B.tolist())
             if step == 0:
+                found.shown = batch.views_VBFT.numpy().copy()
                 task.loss(batch, 0)
                 task.after_step()
         yield from ()
@@ -299,9 +304,35 @@ def test_a_machine_of_one_id_falls_back_to_instance_discrimination(
     clips = write_logmels(tmp_path / "data", {"00": 30})
     fitted, events = finish(train_network(clips, config_of(method=method), ["00"], place_in(tmp_path / "run")))
     assert f"fan: {'all normals are ' if method == 'finetune' else ''}{words}" in said(events, Note)
+    assert "each recording is told from every other" in said(events, Note)
     queue = seen.task.module.queue
     assert queue.sections_K[:8].tolist() == queue.files_K[:8].tolist() == seen.files[0]
     assert fitted.head is None
+
+
+def test_of_one_id_with_variants_each_of_them_is_told_from_every_other(tmp_path: Path, seen: Seen) -> None:
+    clips = write_logmels(tmp_path / "data", {"00": 30})
+    config = config_of(variants=VariantsConfig(regions=3))
+    _, events = finish(train_network(clips, config, ["00"], place_in(tmp_path / "run")))
+    assert "one ID only, so each recording and each variant of it is told from every other" in said(events, Note)
+
+
+@pytest.mark.parametrize("preset", ["dcase2022", "mn-official"])
+def test_a_classifier_of_one_class_falls_back_to_the_views_of_the_paper(
+    tmp_path: Path, seen: Seen, preset: str
+) -> None:
+    clips = write_logmels(tmp_path / "data", {"00": 30})
+    base = load_config(base=read_preset(preset))
+    config = config_of(method="finetune", views=base.views, classifier=base.classifier)
+    fitted, events = finish(train_network(clips, config, ["00"], place_in(tmp_path / "run")))
+    assert (fitted.config.views.alpha, fitted.config.views.crop) == (0.4, True)
+    assert "by Log-mixup-exp (views.alpha=0.4) and Random Resize Crop" in said(events, Note)
+    assert not np.array_equal(*seen.shown)
+    # Views that do differ are left as they are.
+    stretched = config_of(method="finetune")
+    fitted, events = finish(train_network(clips, stretched, ["00"], place_in(tmp_path / "other")))
+    assert fitted.config.views == PLAIN
+    assert "Log-mixup-exp" not in said(events, Note)
 
 
 def test_several_ids_are_no_instance_discrimination(tmp_path: Path, seen: Seen) -> None:
@@ -317,17 +348,84 @@ def test_shares_of_an_anchor_are_half() -> None:
         assert shares.pop(sections[0]) == sum(shares.values()) == len(set(sections)) - 1
 
 
+@pytest.mark.parametrize(("batch", "norm"), [(3, "batch"), (3, "group"), (4, "batch")])
+def test_a_batch_whose_normalisation_gives_the_key_away_is_said(
+    tmp_path: Path, seen: Seen, batch: int, norm: str
+) -> None:
+    clips = write_logmels(tmp_path / "data", {"00": 22, "02": 22})
+    config = config_of(
+        optimiser={"batch_size": batch}, moco=MocoConfig(queue_size=12), encoder=EncoderConfig(norm=norm)
+    )
+    _, events = finish(train_network(clips, config, ["00", "02"], place_in(tmp_path / "run")))
+    told = said(events, Caution)
+    assert (told != "") == (batch == 3 and norm == "batch")
+    assert not told or ("--set encoder.norm=group" in told and "--batch-size 4" in told)
+
+
 def test_stretches_of_few_frames_make_more_of_an_epoch(tmp_path: Path, seen: Seen) -> None:
     clips = write_logmels(tmp_path / "data", {"00": 22, "02": 22}, frames=40)
     settings_ = ClassifierConfig(frames=16, hop=4)
     fitted, _ = finish(
-        train_network(clips, config_of(method="finetune", classifier=settings_), ["00"], place_in(tmp_path / "run"))
+        train_network(
+            clips,
+            config_of(method="finetune", views=WHOLE, classifier=settings_),
+            ["00"],
+            place_in(tmp_path / "run"),
+        )
     )
     assert seen.plan.steps_an_epoch == 24 * 7 // 8
     assert fitted.encoder.frames == 16
     with pytest.raises(UsageError, match="log-mels have 40 frames"):
-        too_many = config_of(method="finetune", classifier=ClassifierConfig(frames=41))
+        too_many = config_of(method="finetune", views=WHOLE, classifier=ClassifierConfig(frames=41))
         finish(train_network(clips, too_many, ["00"], place_in(tmp_path / "other")))
+
+
+@pytest.mark.parametrize(("method", "views", "probes"), [("contrastive", 2, 1), ("finetune", 1, 0)])
+def test_a_classifier_gets_one_view_and_probes_none(
+    tmp_path: Path, seen: Seen, monkeypatch: pytest.MonkeyPatch, method: str, views: int, probes: int
+) -> None:
+    two_views, made = asd.augment.two_views, []
+    monkeypatch.setattr(asd.augment, "two_views", lambda *x, **more: (made.append(1), two_views(*x, **more)))
+    clips = write_logmels(tmp_path / "data", {"00": 22, "02": 22})
+    finish(train_network(clips, config_of(method=method), ["00", "02"], place_in(tmp_path / "run")))
+    assert seen.shown is not None
+    assert seen.shown.shape == (views, 8, BANDS, FRAMES)
+    assert len(made) == probes
+
+
+# Classes
+
+
+def with_attributes(clips: list[Clip]) -> list[Clip]:
+    """The same recordings, each under one of two operating conditions."""
+    return [replace(clip, attributes=f"vel_{number % 2}") for number, clip in enumerate(clips)]
+
+
+def test_the_official_baseline_tells_sections_apart_whatever_their_attributes(tmp_path: Path, seen: Seen) -> None:
+    clips = with_attributes(write_logmels(tmp_path / "data", {"00": 22, "02": 22}))
+    official = load_config(base=read_preset("mn-official")).classifier.model_copy(update={"frames": 16})
+    for name, settings_, wanted in (
+        ("official", official, ("fan/00", "fan/02")),
+        ("other", ClassifierConfig(), ("fan/00/vel_0", "fan/00/vel_1", "fan/02/vel_0", "fan/02/vel_1")),
+    ):
+        config = config_of(method="finetune", views=WHOLE, classifier=settings_)
+        fitted, events = finish(train_network(clips, config, ["00", "02"], place_in(tmp_path / name)))
+        assert fitted.classes == wanted
+        assert ("× attributes" in said(events, Note)) == (name == "other")
+
+
+@pytest.mark.parametrize("scorer", ["classifier", "fused:classifier"])
+@pytest.mark.parametrize("regions", [0, 2])
+def test_of_one_section_a_classifier_scorer_is_refused_before_anything_is_read(
+    tmp_path: Path, scorer: str, regions: int
+) -> None:
+    clips = with_attributes(write_logmels(tmp_path / "data", {"00": 24}))
+    config = config_of(method="finetune", scorer=scorer, variants=VariantsConfig(regions=regions))
+    work = train_network(clips, config, ["00"], place_in(tmp_path / "run"))
+    with pytest.raises(UsageError, match="all normals are of fan 00") as caught:
+        next(work)
+    assert "--scorer knn" in caught.value.hint
+    assert "--set classifier.classes=root" in caught.value.hint
 
 
 # Learning and collapse
@@ -387,8 +485,8 @@ def test_the_probe_has_views_as_training_has_them(fans: list[Clip], tmp_path: Pa
     """Stretches are drawn for it: of whole windows without mixing and cropping both views would be the same."""
     *_, (row,) = trained_on(fans, tmp_path / "stretched", optimiser={"epochs": 0})
     assert row["alignment"] > 1e-4
-    whole = ViewsConfig(alpha=0, crop=False)
-    *_, (row,) = trained_on(fans, tmp_path / "whole", views=whole, optimiser={"epochs": 0})
+    level = VariantsConfig(gain=0.1)  # which a probe's views do without
+    *_, (row,) = trained_on(fans, tmp_path / "whole", views=WHOLE, variants=level, optimiser={"epochs": 0})
     assert row["alignment"] < 1e-9
     # Other mel bands than the default's need the spec.
     high = ViewsConfig(mix_band="high", mix_domain="raw")
@@ -433,6 +531,19 @@ def test_variants_follow_from_seed_and_step() -> None:
     assert not torch.equal(of(3, 5), of(4, 5))
     _, kinds_B = vary(torch.zeros(1, 5000, 4, 1), config, np.random.default_rng(0))
     assert np.bincount(kinds_B.numpy(), minlength=5) == pytest.approx(1000, abs=150)
+
+
+@pytest.mark.parametrize("regions", [0, 2])
+@pytest.mark.parametrize("gain", [0.0, 0.3])
+def test_a_level_needs_no_regions(regions: int, gain: float) -> None:
+    """Clips are raised and lowered where there are no bumps, too."""
+    x_VBFT = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 6, BANDS, FRAMES)).astype(np.float32))
+    variants = VariantsConfig(regions=regions, gain=gain)
+    expected_VBFT, _ = vary(x_VBFT[:1], variants, generator(3, 4, Purpose.VARIANTS))
+    task, echo = finetune_of("none", head=Linear(3, 3 * kinds(variants)), variants=variants)
+    task.loss(Views(x_VBFT, torch.arange(6), np.arange(6), 0), 4)
+    assert torch.equal(echo.shown[0], expected_VBFT[0])
+    assert torch.equal(echo.shown[0], x_VBFT[0]) == (regions == 0 and gain == 0)
 
 
 def test_a_level_is_of_one_view_and_of_all_bands() -> None:
@@ -493,15 +604,19 @@ class Linear(nn.Linear):
     def forward(self, embedding_BD: Tensor, labels_B: Tensor | None = None) -> Tensor:
         return super().forward(embedding_BD)
 
+    def follow(self, embedding_BD: Tensor, labels_B: Tensor) -> None: ...
 
-def finetune_of(mixup: str, waves: Waves | None = None, seed: int = 3) -> tuple[Finetune, Echo]:
+
+def finetune_of(
+    mixup: str, waves: Waves | None = None, seed: int = 3, head: nn.Module | None = None, **changes: Any
+) -> tuple[Finetune, Echo]:
     torch.manual_seed(0)
     echo = Echo()
     config = config_of(
-        seed=seed, views=ViewsConfig(alpha=0, crop=False), classifier=ClassifierConfig(mixup=mixup, mixup_alpha=1.0)
+        seed=seed, views=WHOLE, classifier=ClassifierConfig(mixup=mixup, mixup_alpha=1.0), method="finetune", **changes
     )
     held = Held(np.empty((0, BANDS, FRAMES), np.float32), np.empty((2, 0, BANDS, FRAMES), np.float32), np.empty(0))
-    return Finetune(Classifier(echo, Linear(3, 3)), config, [0, 1, 2, 0, 1, 2], held, waves), echo
+    return Finetune(Classifier(echo, head or Linear(3, 3)), config, [0, 1, 2, 0, 1, 2], held, waves), echo
 
 
 def test_log_mels_are_mixed_with_their_labels() -> None:
@@ -528,6 +643,24 @@ def test_log_mels_are_mixed_with_their_labels() -> None:
     plain, echo_plain = finetune_of("none")
     plain.loss(batch, 4)
     assert torch.equal(echo_plain.shown[0], x_VBFT[0])
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_adacos_follows_the_larger_share_of_mixed_clips_once(step: int) -> None:
+    torch.manual_seed(0)
+    head = build_head("adacos", 3, 30)
+    task, echo = finetune_of("logmel", head=head)
+    before = copy.deepcopy(head)
+    x_VBFT = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 6, BANDS, FRAMES)).astype(np.float32))
+    task.loss(Views(x_VBFT, torch.arange(6), np.arange(6), 0), step)
+    draw = generator(3, step, Purpose.MIXUP)
+    share, partner_B = draw.beta(1.0, 1.0), draw.permutation(6)
+    labels_B = torch.tensor([0, 1, 2, 0, 1, 2])
+    embedding_BD, sets = echo(echo.shown[0]).detach(), (labels_B, labels_B[partner_B])
+    wrong = copy.deepcopy(before)
+    before.follow(embedding_BD, sets[share < 0.5])
+    wrong.follow(embedding_BD, sets[share > 0.5])
+    assert float(head.scale) == float(before.scale) != float(wrong.scale)
 
 
 @pytest.fixture(scope="module")

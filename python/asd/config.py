@@ -166,7 +166,7 @@ class VariantsConfig(Frozen):
 
     Attributes:
         regions: a clip gets a bump in one of so many regions of frequency, or in none, and each is a class that is to
-            be told from the others; 0: no variants.
+            be told from the others; 0: no bumps.
         strength: height of a bump, in deviations of the pre-normalised log-mels, on average.
         width: of a bump, in bands, on average.
         gain: deviation of a level that every clip is raised or lowered by, so that level tells nothing.
@@ -234,6 +234,7 @@ class ClassifierConfig(Frozen):
         subcentres: centres of a class of ``"subcentre-arcface"``.
         classes: what is told apart: machine × section × attributes over all machines of the data root (``"root"``), or
             of the one machine (``"machine"``).
+        attributes: False tells machine × section apart, whatever their attributes.
         mixup: mix pairs of clips, and their labels: ``"logmel"``, ``"wave"``, or ``"none"``.
         mixup_alpha: of the Beta distribution that the share is drawn from.
         frames: the network sees stretches of so many frames; none: whole windows.
@@ -245,6 +246,7 @@ class ClassifierConfig(Frozen):
     margin: float = Field(0.7, ge=0, lt=3.14)
     subcentres: int = Field(3, ge=1, le=64)
     classes: Literal["root", "machine"] = "machine"
+    attributes: bool = True
     mixup: Literal["none", "logmel", "wave"] = "none"
     mixup_alpha: float = Field(0.2, gt=0, le=10)
     frames: int | None = Field(None, ge=16, le=4096)
@@ -306,11 +308,38 @@ class Config(Frozen):
             raise ValueError(
                 f"views.stretch = {self.views.stretch:g}: mobilefacenet takes whole windows only: --set views.stretch=1"
             )
+        if self.method == "finetune":
+            _check_classifier(self.classifier, self.views)
+        elif self.method != "baseline" and self.views_are_one and not self.variants.regions:
+            raise ValueError(
+                "both views of a clip are the same, and there is nothing to learn: --set views.crop=true, "
+                "--set views.alpha=0.4, --set views.stretch=0.5 or --set variants.regions=8 gives it something"
+            )
         return self
+
+    @property
+    def views_are_one(self) -> bool:
+        """Both views of a clip are the same."""
+        views = self.views
+        return views.alpha == 0 and not views.crop and views.stretch == 1 and self.variants.gain == 0
 
     def to_toml(self) -> str:
         """Return the resolved settings; reading them back gives an equal object."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def _check_classifier(classifier: ClassifierConfig, views: ViewsConfig) -> None:
+    """Refuse settings of which one leaves the other no effect."""
+    if classifier.mixup == "wave" and (views.alpha > 0 or views.crop):
+        raise ValueError(
+            'classifier.mixup = "wave" makes log-mels of its own, without views: --set views.alpha=0 --set '
+            "views.crop=false, or mix log-mels: --set classifier.mixup=logmel"
+        )
+    if classifier.frames is not None and views.stretch < 1:
+        raise ValueError(
+            f"classifier.frames = {classifier.frames} tells already what part of a window the network sees: "
+            "--set views.stretch=1"
+        )
 
 
 def load_config(

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from asd.cli._errors import Terminated, enough_memory
-from asd.cli._output import drive, is_first, out, say, shell
+from asd.cli._output import channel_of, drive, is_first, out, say, shell
 from asd.errors import Stopped, UsageError
 from asd.events import Event
 
@@ -46,7 +46,41 @@ PATHS = ("data.root", "data.normal", "encoder.weights")
 FLAGS = {"encoder.name": "--encoder", "encoder.weights": "--from", "data.ids": "--id", "data.root": "--data"}
 """Flags that are not called like their settings."""
 
+OF_NETWORKS = ("encoder", "views", "variants", "optimiser", "moco", "classifier")
+"""Tables of settings that nothing but the training of a network looks at."""
+
+SETTINGS = {
+    "encoder": "encoder.name",
+    "weights": "encoder.weights",
+    "epochs": "optimiser.epochs",
+    "batch_size": "optimiser.batch_size",
+    "seed": "seed",
+    "device": "device",
+    "cache_gb": "cache_gb",
+    "threads": "threads",
+    "channel": "features.channel",
+    "allow_upsampling": "features.allow_upsampling",
+}
+"""Parameters of every training, with the settings that they stand for."""
+
 INSTALL = "pip install 'machine-asd[train]'"
+
+
+def flags_of(given: Mapping[str, Any], more: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings that a command's parameters stand for; None where one was not given.
+
+    Args:
+        given: the parameters, by name.
+        more: those that are settings beside `SETTINGS`, with the settings' names.
+    """
+    found = {setting: given[name] for name, setting in {**SETTINGS, **more}.items()}
+    if found["encoder.weights"] is not None:
+        found["encoder.weights"] = str(found["encoder.weights"].resolve())
+    if found["features.channel"] is not None:
+        found["features.channel"] = channel_of(found["features.channel"])
+    plain = {key: value.value if isinstance(value, StrEnum) else value for key, value in found.items()}
+    # A switch that is off, or a list of nothing, was not given; a 0 was.
+    return {key: None if value is False or value == [] else value for key, value in plain.items()}
 
 
 def settings_of(
@@ -104,13 +138,61 @@ def stored_settings(
     for key, before, now in _differences(stored.model_dump(), given.model_dump()):
         if key in PATHS and Path(before).resolve() == Path(now).resolve():
             continue
-        name = key if flags.get(key) is None else FLAGS.get(key, f"--{key.rpartition('.')[2].replace('_', '-')}")
         raise UsageError(
-            f"{folder}: --resume goes on with the run's own settings, and {name} is given otherwise: {now!r}, "
-            f"in the run {before!r}",
+            f"{folder}: --resume goes on with the run's own settings, and {_named(key, flags)} is given otherwise: "
+            f"{now!r}, in the run {before!r}",
             "Leave it out, or start a new run with another --name.",
         )
     return stored
+
+
+def refuse_idle(
+    settings: Config, file: Path | None, assignments: Sequence[str], flags: Mapping[str, Any], asked: bool
+) -> None:
+    """Refuse settings of a network where the method trains none.
+
+    A file may be that of a run, which holds all settings: of it counts what differs from the defaults, and nothing if
+    it is for another method.
+
+    Args:
+        asked: the method was named, and not told by the layout.
+
+    Raises:
+        UsageError: names them.
+    """
+    from asd.config import Config, merge_config
+
+    if settings.method != "baseline":
+        return
+    given = dict(_leaves(merge_config(None, assignments, flags, None)))
+    stored = merge_config(file, (), None, None)
+    if stored.get("method", "baseline") == "baseline":
+        usual = dict(_leaves(Config().model_dump(mode="json")))
+        given |= {key: value for key, value in _leaves(stored) if value != usual.get(key)}
+    idle = [key for key in given if key.partition(".")[0] in OF_NETWORKS or (key, given[key]) == ("device", "cuda")]
+    if not idle:
+        return
+    why = "the method baseline trains none" if asked else "plain recordings get the method baseline, which trains none"
+    raise UsageError(
+        f"{', '.join(_named(key, flags) for key in idle)}: for a network, and {why}",
+        "Take --method contrastive, or leave it out."
+        if len(idle) == 1
+        else "Take --method contrastive, or leave them out.",
+    )
+
+
+def _named(key: str, flags: Mapping[str, Any]) -> str:
+    """Return what the user calls a setting: its flag, where that was given."""
+    return key if flags.get(key) is None else FLAGS.get(key, f"--{key.rpartition('.')[2].replace('_', '-')}")
+
+
+def _leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted keys of settings, with their values."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
 
 
 def _differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:

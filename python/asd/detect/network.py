@@ -30,6 +30,9 @@ CLASSES = "classes"
 BATCH = 64
 """Log-mels that pass the network at a time, at most."""
 
+VARIANT = "/~"
+"""Before the number of a variant, at the end of a class's name."""
+
 Floats = NDArray[np.float64]
 
 
@@ -37,7 +40,8 @@ class HeadFacts(Frozen):
     """The classifier that the network was trained with; see `asd.models.heads`.
 
     Attributes:
-        classes: what each output stands for: ``"machine/section"``, or ``"machine/section/attributes"``.
+        classes: what each output stands for: ``"machine/section"``, or ``"machine/section/attributes"``; variants of
+            a class, with a bent spectrum, end with ``"/~n"``.
         scale, margin, subcentres: as they were in training.
     """
 
@@ -116,7 +120,7 @@ class Network:
         Returns:
             ``"network"`` (W, D); of an encoder that has one ``"summary"`` (W, S); with a classifier ``"classes"``
             (W, P): for each of the P sections of `NetworkFacts.places` log(1 − p) − log(p), p the probability of all
-            its classes together.
+            its classes together. Its own spectrum when bent is none of them: that is what a fault may do.
         """
         import torch
 
@@ -159,11 +163,11 @@ class Network:
 
     @cached_property
     def _classes_of_places(self) -> list[torch.Tensor]:
-        """For each place, which classes are its own, (C,) bool."""
+        """For each place, which classes are its own and no variants, (C,) bool."""
         import torch
 
         classes = self.about.head.classes if self.about.head else ()
-        return [torch.tensor([_place(c) == place for c in classes]) for place in self.about.places]
+        return [torch.tensor([_place(c) == place and VARIANT not in c for c in classes]) for place in self.about.places]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return all weights, for storage."""

@@ -91,7 +91,7 @@ def network_detector(
     _check_held(table, sections, held_N)
     rows, machine = table.rows, table.read[0].clip.machine
     several = len(set(rows.sections_N.tolist()))
-    decides = choose_scorer(config.scorer, several)
+    decides = choose_scorer(config.scorer)
     names = [parse_scorer(text) for text in dict.fromkeys([decides.text, *beside])]
     if several == 1 and SIBLINGS in [name.text for name in names]:
         raise UsageError(f"scorer {SIBLINGS!r}: {machine} has one section only", f"Choose {ALONE}.")
@@ -250,7 +250,7 @@ def require_scorer(config: Config, sections: int) -> None:
     """
     if config.method == "baseline" and config.scorer == "auto":
         return
-    name = choose_scorer(config.scorer, sections)
+    name = choose_scorer(config.scorer)
     if config.method == "baseline" and not name.is_baseline:
         raise UsageError(
             f"scorer {name.text!r} looks at a network, and the method baseline has none",

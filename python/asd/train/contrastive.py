@@ -21,7 +21,7 @@ from asd.train.held import Held
 from asd.train.precision import autocast
 from asd.train.stretch import part
 from asd.train.supply import Views
-from asd.train.variants import kinds, vary
+from asd.train.variants import kinds, varies, vary
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,15 @@ class Classes:
 class Contrastive:
     """Momentum contrast as a task of the loop.
 
+    With variants of the spectrum each class falls into one for each kind of bump. In instance discrimination that
+    leaves the rule that no key of the anchor's own recording is a negative: each recording and each variant of it is
+    told from every other. Keys of the anchor's recording with its kind of bump are positives, with another kind
+    negatives, or else nothing would teach a network how a bent spectrum differs from the straight one.
+
     Args:
         moco: on its device.
         config: of the run.
-        classes: None is instance discrimination: every recording is its own class.
+        classes: None is instance discrimination: every recording is its own class, or each of its variants.
         held: what is probed.
     """
 
@@ -74,7 +79,7 @@ class Contrastive:
         seed, moco = self._config.seed, self._moco
         moco.follow()
         views_VBFT, files_B, sections_B = batch.views_VBFT, batch.files_B, self._sections(batch.files_B)
-        if kinds(self._config.variants) > 1:
+        if varies(self._config.variants):
             draw = generator(seed, step, Purpose.VARIANTS, ranks.rank())
             views_VBFT, kinds_B = vary(views_VBFT, self._config.variants, draw)
             sections_B = sections_B * kinds(self._config.variants) + kinds_B

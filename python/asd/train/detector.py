@@ -15,7 +15,7 @@ from asd.errors import DataError
 from asd.events import Event, Progress
 from asd.models import ranks
 from asd.train import fit
-from asd.train.assemble import network_detector, require_normals
+from asd.train.assemble import network_detector, require_normals, require_scorer
 from asd.train.held import hold_out
 from asd.train.network import Fitted, train_network
 from asd.train.normals import Table, read_normals
@@ -48,6 +48,7 @@ def train_detector(
         UsageError: settings that do not fit the recordings.
         Stopped: a signal asked for an end; what was done is saved.
     """
+    require_scorer(config, len({clip.section for clip in clips}))
     table = yield from read_normals(clips, config)
     yield from require_normals(table, config, sections)
     held = {clip.path for clip in hold_out(clips, config.data.session_regex)[1]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +15,11 @@ import torch
 from asd.config import Config
 from asd.corpus import Corpus
 from asd.errors import RunFolderError, UsageError
-from asd.events import Event, Note
+from asd.events import Caution, Event, Note
 from asd.features import available_threads
 from asd.models import ranks
 from asd.models.encoders import Encoder, build_encoder
-from asd.models.moco import MoCo
+from asd.models.moco import SMALLEST_SPLIT, MoCo
 from asd.runs import write_text
 from asd.train import state
 from asd.train.loop import Plan, Task, train
@@ -48,9 +48,8 @@ class Place:
     resume: bool
     listen: Callable[[], AbstractContextManager[Callable[[], int | None]]]
 
-    @property
-    def checkpoint(self) -> state.Checkpoint | None:
-        """Return the checkpoint to go on from; None begins anew."""
+    def load_checkpoint(self) -> state.Checkpoint | None:
+        """Read the checkpoint to go on from; None begins anew."""
         return state.load(self.folder / "checkpoint") if self.resume else None
 
 
@@ -160,6 +159,17 @@ def make_moco(encoder: Encoder, config: Config, device: torch.device) -> MoCo:
     return placed(moco, device)
 
 
+def caution_leak(config: Config) -> Iterator[Event]:
+    """Say where a batch is too small to keep the company of a query out of the statistics of its key."""
+    size = config.optimiser.batch_size
+    assert size is not None
+    if config.encoder.norm == "batch" and ranks.world_size() == 1 and size < SMALLEST_SPLIT:
+        yield Caution(
+            f"batches of {size} clips are too small for batch normalisation, by which a query can tell its key: "
+            f"--set encoder.norm=group, or --batch-size {SMALLEST_SPLIT} and more"
+        )
+
+
 def about_encoder(config: Config, encoder: Encoder) -> dict[str, Any]:
     """Return what has to be known to build the encoder again."""
     return {
@@ -198,6 +208,7 @@ def run(
     *,
     windows_an_epoch: int,
     feed: Mapping[str, Any],
+    views: int = 2,
     held: Sequence[str] = (),
 ) -> Generator[Event, None, None]:
     """Train a task on a corpus to the end of its epochs.
@@ -206,6 +217,7 @@ def run(
         config: resolved.
         windows_an_epoch: rows of batches that make an epoch.
         feed: classes and shares of `asd.Feed`.
+        views: how many of its two the task looks at.
         held: names of recordings that are not trained on, yet belong to the run.
     """
     survey, size = corpus.survey, config.optimiser.batch_size
@@ -216,7 +228,6 @@ def run(
         "held": digest_of(held),
         "config": config.to_toml(),
         "world_size": ranks.world_size(),
-        "threads": config.threads,
     }
     _must_agree(place.folder, facts, resumed)
     steps_an_epoch = max(1, round(windows_an_epoch / size))
@@ -226,7 +237,7 @@ def run(
     position = 0 if resumed is None else resumed.step * size
     shared = {"seed": config.seed, "rank": ranks.rank(), "world_size": ranks.world_size()}
     settings = {**views_settings(config), **shared, **feed, "position": position}
-    with Supply(corpus, size // ranks.world_size(), device, settings) as supply, place.listen() as stop:
+    with Supply(corpus, size // ranks.world_size(), device, settings, views) as supply, place.listen() as stop:
         plan = Plan(
             steps=epochs * steps_an_epoch,
             steps_an_epoch=steps_an_epoch,

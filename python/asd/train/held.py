@@ -57,7 +57,7 @@ class Held:
 
     Attributes:
         plain_PFT: pre-normalised log-mels, the first window of each recording.
-        views_VPFT: two views of each.
+        views_VPFT: two views of each, or (2, 0, F, T) where nobody looks at them.
         labels_P: class of each, as numbers.
     """
 
@@ -66,8 +66,12 @@ class Held:
     labels_P: NDArray[np.int64]
 
 
-def read_held(clips: Sequence[Clip], survey: Survey, config: Config) -> Generator[Event, None, Held]:
-    """Read held-out recordings for a probe; those that cannot be read are left out."""
+def read_held(clips: Sequence[Clip], survey: Survey, config: Config, views: bool) -> Generator[Event, None, Held]:
+    """Read held-out recordings for a probe; those that cannot be read are left out.
+
+    Args:
+        views: make views of them.
+    """
     chosen = sorted(clips, key=lambda clip: _hash(clip.path.name))[:PROBED]
     kept: list[Clip] = []
     windows = []
@@ -84,7 +88,7 @@ def read_held(clips: Sequence[Clip], survey: Survey, config: Config) -> Generato
     classes = [(c.machine, c.section) for c in kept]
     numbers = {name: i for i, name in enumerate(sorted(set(classes)))}
     labels_P = np.array([numbers[name] for name in classes], np.int64)
-    return Held(plain_PFT, _views(plain_PFT, survey, config), labels_P)
+    return Held(plain_PFT, _views(plain_PFT if views else plain_PFT[:0], survey, config), labels_P)
 
 
 def _views(plain_PFT: NDArray[np.float32], survey: Survey, config: Config) -> NDArray[np.float32]:

@@ -143,12 +143,8 @@ def train(
         yield Progress("training", step, plan.steps)
         if step % plan.steps_an_epoch == 0 or step == plan.steps:
             watch.settle()
-            require_agreement(task.module)
-            row = {"learning_rate": rate, **tally.means()}
-            seconds = time.monotonic() - begun
-            row |= {"seconds": seconds, "clips_per_second": (step - first) * size / seconds}
-            begun, first = time.monotonic(), step
-            yield from _say(_write_probe(plan, task, step, row), task)
+            begun = yield from _end_epoch(plan, task, tally, step, rate, (step - first) * size, begun)
+            first = step
         signal = _heard(plan, step, device)
         if plan.is_due(step, time.monotonic() - saved) or signal is not None:
             watch.settle()
@@ -249,6 +245,27 @@ def _write_probe(plan: Plan, task: Task, step: int, row: dict[str, float]) -> di
     if ranks.rank() == 0:
         state.append_metrics(plan.metrics, line)
     return line
+
+
+def _end_epoch(
+    plan: Plan, task: Task, tally: Tally, step: int, rate: float, clips: int, begun: float
+) -> Generator[Event, None, float]:
+    """Measure what an epoch has come to, and say it.
+
+    Args:
+        clips: trained on since the last line of metrics.
+        begun: when that was, by the monotonic clock.
+
+    Returns:
+        When the clips were done; the probe counts with the next epoch.
+    """
+    require_agreement(task.module)
+    row = {"learning_rate": rate, **tally.means()}
+    seconds = time.monotonic() - begun
+    row |= {"seconds": seconds, "clips_per_second": clips / seconds}
+    ended = time.monotonic()
+    yield from _say(_write_probe(plan, task, step, row), task)
+    return ended
 
 
 def _say(row: dict[str, Any], task: Task) -> Iterator[Event]:

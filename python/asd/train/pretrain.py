@@ -57,7 +57,7 @@ def pretrain(config: Config, place: fit.Place) -> Generator[Event, None, Pretrai
         Stopped: a signal asked for an end; what was done is saved.
     """
     config, device = fit.prepare(config, place)
-    resumed = place.checkpoint
+    resumed = place.load_checkpoint()
     manifest = open_manifest(Path(config.data.root))
     yield Note(f"{len(manifest):,} recordings of {manifest.root}, SHA-256 of their names {manifest.digest}")
     corpus = yield from _survey(config, place, manifest)
@@ -66,7 +66,8 @@ def pretrain(config: Config, place: fit.Place) -> Generator[Event, None, Pretrai
     config = fit.resolve(config, len(survey.files_N), contrastive=True)
     encoder, remarks = fit.make_encoder(config, survey.frames, fresh=resumed is None)
     yield from remarks
-    held = yield from read_held(_probed(corpus), survey, config)
+    held = yield from read_held(_probed(corpus), survey, config, views=True)
+    yield from fit.caution_leak(config)
     moco = fit.make_moco(encoder, config, device)
     task = Contrastive(moco, config, None, held)
     windows = len(survey.files_N)

@@ -18,6 +18,11 @@ def kinds(settings: VariantsConfig) -> int:
     return 1 + settings.regions
 
 
+def varies(settings: VariantsConfig) -> bool:
+    """Say whether clips are changed at all."""
+    return settings.regions > 0 or settings.gain > 0
+
+
 def vary(x_VBFT: Tensor, settings: VariantsConfig, draw: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Return the clips with their bumps, and the kind of each row, (B,): 0 without a bump, else its region from 1.
 
