@@ -1,5 +1,5 @@
-"""How good a detector is: AUC, pAUC, and their means over sections and machines."""
+"""How good a detector is: AUC, pAUC, decisions, and their means over sections and machines, with intervals."""
 
-from asd.evaluate.metrics import auc, pauc
+from asd.evaluate.metrics import PrecisionRecall, auc, pauc, precision_recall_f1
 
-__all__ = ["auc", "pauc"]
+__all__ = ["PrecisionRecall", "auc", "pauc", "precision_recall_f1"]
