@@ -193,3 +193,18 @@ def test_too_few_normals(data_root: Path) -> None:
     assert any("only 9 normals can show a false-alarm rate of 10.0% at the lowest" in str(e) for e in events)
     with pytest.raises(DataError, match="cannot be held out"):
         finish(train_baseline(clips[:2], config.model_copy(update={"force": True}), ["00"]))
+
+
+def test_few_normals_are_said_to_be_few_at_any_rate(data_root: Path) -> None:
+    """Thirty can show a rate of 5 %, yet not how far from it they are; fifty need no word."""
+    clips = open_catalog(data_root / "dcase2020_wavs").select("slider", None, "train")
+    for count, few in ((30, True), (60, False)):
+        config = Config(data=DataConfig(machine="slider"), false_alarm_rate=0.05)
+        trained, events = finish(train_baseline(clips[:count], config, ["00"]))
+        low, high = trained.detector.describe()["sections"]["00"]["interval"]
+        told = [event.message for event in events if isinstance(event, Caution)]
+        words = (
+            f"by only {count} normals, a false-alarm rate of 5.0% can as well be anything from {low:.1%} to {high:.1%}"
+        )
+        assert any(words in message for message in told) == few
+        assert not any("extrapolated" in message for message in told)

@@ -231,6 +231,20 @@ def test_what_cannot_be_held_out_is_refused_before_training(tmp_path: Path) -> N
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
+@pytest.mark.parametrize("count", [10, 19])
+def test_a_threshold_of_fewer_than_ten_held_out_normals_needs_force(tmp_path: Path, seen: Seen, count: int) -> None:
+    clips = write_logmels(tmp_path / "data", {"00": count, "02": 20})
+    with pytest.raises(DataError, match=rf"fan 00: .* {count // 2} are too few \(wanted 10, .* 20 rec") as caught:
+        finish(train_detector(clips, config_of(), ["00", "02"], place_in(tmp_path / "run")))
+    assert "--force" in caught.value.hint
+    assert "--method baseline" in caught.value.hint
+    assert seen.task is None
+    for section, force, held in (("02", False, 10), ("00", True, count // 2)):
+        config = config_of(force=force)
+        trained, _ = finish(train_detector(clips, config, [section], place_in(tmp_path / f"run-{section}")))
+        assert trained.detector.describe()["sections"][section]["n_normals"] == held
+
+
 # What is drawn
 
 

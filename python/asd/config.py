@@ -262,7 +262,7 @@ class Config(Frozen):
         scorer: what decides: ``"auto"`` is `asd.detect.DEFAULT_SCORER` with a network, else the baseline.
         aggregate: score of a recording of many windows: mean of its highest 5 % (``"top"``), mean, or max.
         false_alarm_rate: share of normal recordings that may lie above the threshold.
-        force: accept fewer than 10 normals.
+        force: accept fewer than 10 normals behind a threshold.
         threads: of the front end and of the network on a CPU; none means all that this process may use.
         seed: of weights, order and views.
         device: ``"auto"`` is the first GPU where there is one.

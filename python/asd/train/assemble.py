@@ -266,51 +266,80 @@ def require_scorer(config: Config, sections: int) -> None:
         raise UsageError(f"scorer {name.text!r}: {config.encoder.name} has no summary", "Choose another, such as knn.")
 
 
-def require_normals(table: Table, config: Config, sections: Sequence[str]) -> Generator[Event, None, None]:
+def require_normals(
+    table: Table, config: Config, sections: Sequence[str], held_N: NDArray[np.bool_] | None = None
+) -> Generator[Event, None, None]:
     """Refuse what no threshold can stand on.
+
+    Args:
+        held_N: the rows of the table that a network is not trained on, on which alone its thresholds stand; none: all.
 
     Raises:
         DataError: too few normals in a section.
     """
     for section in sections:
-        yield from _require(table, config, section)
+        yield from _require(table, config, section, held_N)
 
 
-def _require(table: Table, config: Config, section: str) -> Generator[Event, None, None]:
+def _require(
+    table: Table, config: Config, section: str, held_N: NDArray[np.bool_] | None
+) -> Generator[Event, None, None]:
     rows_N = table.rows.sections_N == section
-    windows_G = np.unique(table.groups_N[rows_N], return_counts=True)[1]
-    recordings = len(np.unique(table.clip_N[rows_N]))
-    # Of few but long recordings, every other window counts: its neighbours overlap it.
-    normals = recordings if recordings == len(windows_G) else int(np.ceil(windows_G / 2).sum())
     units = len(np.unique(table.rows.units_N[rows_N]))
-    machine = table.read[0].clip.machine
+    place = f"{table.read[0].clip.machine} {section}"
     if units < SMALLEST_FIT:
         raise DataError(
-            f"{machine} {section}: {count(units, 'normal recording or session', 'normal recordings or sessions')} "
+            f"{place}: {count(units, 'normal recording or session', 'normal recordings or sessions')} "
             "cannot be held out to set a threshold",
             f"Record at least {FEWEST_NORMALS} while the machine is well.",
         )
-    if normals < FEWEST_NORMALS and not config.force:
+    if held_N is not None and (held_N[rows_N].all() or not held_N[rows_N].any()):
         raise DataError(
-            f"{machine} {section}: {count(normals, 'normal recording')} {are(normals)} too few for a threshold "
+            f"{place}: too few recordings to hold some out of a network's training",
+            "Take --method baseline, which holds out stretches of time.",
+        )
+    normals = _independent(table, rows_N if held_N is None else rows_N & held_N)
+    if normals < FEWEST_NORMALS and not config.force:
+        if held_N is not None:
+            raise DataError(
+                f"{place}: a network's threshold stands on the normals held out of its training, and {normals} "
+                f"{are(normals)} too few (wanted {FEWEST_NORMALS}, for which {2 * FEWEST_NORMALS} recordings are "
+                "enough)",
+                "Record more while the machine is well, take --method baseline, or accept a rough threshold with "
+                "--force.",
+            )
+        raise DataError(
+            f"{place}: {count(normals, 'normal recording')} {are(normals)} too few for a threshold "
             f"(wanted {FEWEST_NORMALS}, better {FEW_NORMALS})",
             "Record more while the machine is well, or accept a rough threshold with --force.",
         )
-    if len(windows_G) != recordings:
-        yield Note(
-            f"{machine} {section}: few but long recordings, so {len(windows_G)} stretches of time take turns "
-            "in being held out"
-        )
+    stretches = len(np.unique(table.groups_N[rows_N]))
+    if stretches != len(np.unique(table.clip_N[rows_N])):
+        yield Note(f"{place}: few but long recordings, so {stretches} stretches of time take turns in being held out")
+
+
+def _independent(table: Table, rows_N: NDArray[np.bool_]) -> int:
+    """Return how many normals rows of one section count for: recordings, or windows of few but long ones."""
+    windows_G = np.unique(table.groups_N[rows_N], return_counts=True)[1]
+    recordings = len(np.unique(table.clip_N[rows_N]))
+    # Of few but long recordings, every other window counts: its neighbours overlap it.
+    return recordings if recordings == len(windows_G) else int(np.ceil(windows_G / 2).sum())
 
 
 def _worth(place: str, calibration: Calibration) -> Generator[Event, None, None]:
-    """Say what rate of false alarms the normals at hand cannot show."""
-    normals = calibration.support
-    if normals < 1 / calibration.rate - 1:
-        few = "only " if normals < FEW_NORMALS else ""
+    """Say what the normals at hand cannot show of the rate of false alarms."""
+    normals, rate = calibration.support, calibration.rate
+    only = "only " if normals < FEW_NORMALS else ""
+    if normals < 1 / rate - 1:
         yield Caution(
-            f"{place}: {few}{normals} normals can show a false-alarm rate of {1 / (normals + 1):.1%} at the lowest; "
-            f"the threshold for {calibration.rate:.1%} is extrapolated"
+            f"{place}: {only}{normals} normals can show a false-alarm rate of {1 / (normals + 1):.1%} at the lowest; "
+            f"the threshold for {rate:.1%} is extrapolated"
+        )
+    elif only:
+        low, high = calibration.interval
+        yield Caution(
+            f"{place}: by only {normals} normals, a false-alarm rate of {rate:.1%} can as well be anything from "
+            f"{low:.1%} to {high:.1%}"
         )
 
 

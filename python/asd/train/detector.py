@@ -11,7 +11,6 @@ from asd import features
 from asd.config import Config
 from asd.data.catalog import Clip
 from asd.detect.network import HeadFacts, Network, NetworkFacts
-from asd.errors import DataError
 from asd.events import Event, Progress
 from asd.models import ranks
 from asd.train import fit
@@ -49,10 +48,9 @@ def train_detector(
         Stopped: a signal asked for an end; what was done is saved.
     """
     table = yield from read_normals(clips, config)
-    yield from require_normals(table, config, sections)
     held = {clip.path for clip in hold_out(clips, config.data.session_regex)[1]}
     held_N = np.array([read.clip.path in held for read in table.read])[table.clip_N]
-    _must_hold(held_N, table, sections)
+    yield from require_normals(table, config, sections, held_N)
     fitted = yield from train_network([*clips, *others], config, sections, place)
     if ranks.rank() != 0:
         return None
@@ -103,16 +101,6 @@ def _embed(network: Network, table: Table, config: Config) -> Generator[Event, N
             embedded.setdefault(name, []).append(rows_WD)
         yield Progress("embedding", number + 1, len(table.read))
     return {name: np.concatenate(rows) for name, rows in embedded.items()}
-
-
-def _must_hold(held_N: NDArray[np.bool_], table: Table, sections: Sequence[str]) -> None:
-    for section in sections:
-        own_N = table.rows.sections_N == section
-        if not held_N[own_N].any() or held_N[own_N].all():
-            raise DataError(
-                f"{table.read[0].clip.machine} {section}: too few recordings to hold some out of a network's training",
-                "Take --method baseline, which holds out stretches of time.",
-            )
 
 
 def _notes(fitted: Fitted) -> dict[str, object]:
