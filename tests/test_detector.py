@@ -166,6 +166,10 @@ def test_two_minutes_are_enough(seconds: int, tmp_path: Path) -> None:
     assert 10 <= len(np.unique(table.groups_N)) <= 20
     apart = np.abs(table.starts_N[:, None] - table.starts_N)[table.groups_N[:, None] != table.groups_N]
     assert apart.min() >= 10.0
+    trained.detector.save(tmp_path / "detector")
+    loaded = asd.Detector.load(tmp_path / "detector")
+    assert loaded.describe() == trained.detector.describe()
+    assert loaded.describe()["sections"]["00"]["stretches"]
 
 
 def test_sessions_are_held_out_whole(data_root: Path) -> None:

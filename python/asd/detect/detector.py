@@ -305,7 +305,12 @@ class Detector:
             for section in sections:
                 lengths = arrays[f"{name}/{section}/windows"]
                 scores = np.split(arrays[f"{name}/{section}/normals"], np.cumsum(lengths)[:-1])
-                calibrations[name, section] = Calibration(scores, settings.false_alarm_rate, settings.aggregate)
+                stretches = described["sections"][section]["stretches"]
+                if not isinstance(stretches, bool):
+                    raise ValueError(f"sections.{section}.stretches = {stretches!r}")
+                calibrations[name, section] = Calibration(
+                    scores, settings.false_alarm_rate, settings.aggregate, stretches
+                )
         network = None
         if NETWORK in described:
             network = Network.from_arrays(NetworkFacts.model_validate(described[NETWORK]), arrays)
