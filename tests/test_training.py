@@ -36,6 +36,7 @@ from asd.config import (
     VariantsConfig,
     ViewsConfig,
     load_config,
+    read_preset,
 )
 from asd.data.catalog import Clip, open_catalog
 from asd.data.synth import write_dataset
@@ -43,9 +44,10 @@ from asd.errors import AsdError, DataError, RunFolderError, UsageError
 from asd.events import Caution, Event, Note, Progress
 from asd.models.encoders import build_encoder
 from asd.models.moco import EMPTY
+from asd.train import detector as train_detector_module
 from asd.train import fit, state
 from asd.train.contrastive import Contrastive, anchor_shares
-from asd.train.detector import train_detector
+from asd.train.detector import left_open, train_detector
 from asd.train.draws import Purpose, generator
 from asd.train.finetune import Classifier, Finetune
 from asd.train.held import Held, hold_out
@@ -938,3 +940,37 @@ def test_a_detector_rests_on_what_was_held_out(tmp_path: Path) -> None:
     assert any(isinstance(event, Progress) and event.stage == "training" for event in events)
     assert load_encoder(tmp_path / "run", build_encoder("small", BANDS, FRAMES), 1.0, "batch") == ""
     assert asd.Detector.load(tmp_path / "run").score([clips[0].path])[0].section == "00"
+
+
+def claim_of(preset: str, encoder: str, given: dict[str, Any], classes: bool = False) -> str:
+    """What a run of a preset says of the paper."""
+    config = load_config(flags=given, base=read_preset(preset))
+    built = build_encoder(encoder, 16, 33, pooling=config.encoder.pooling)
+    resolved = config.model_copy(update={"moco": config.moco.model_copy(update={"queue_size": 4096})})
+    head = nn.Identity() if classes else None
+    return left_open(Fitted(built, head, (), 0.0, 1.0, [], resolved), config)
+
+
+def test_a_run_that_claims_to_be_the_papers_says_what_was_left_open() -> None:
+    same = {"seed": 3, "device": "cpu", "threads": 1, "data.machine": "fan", "data.ids": ["00"], "cache_gb": 1}
+    told = claim_of("dcase2020", "resnet50", same)
+    assert told.startswith("the paper leaves open, and here are: temperature 0.07, queue 4096, positives the other")
+    assert told.endswith("global average pooling, scorer knn.")
+    told = claim_of("dcase2022", "mobilenetv2", {**same, "encoder.weights": "/runs/pre"}, classes=True)
+    assert told.endswith("head arcface, scale 30, margin 0.7, classes of the root, global average pooling, scorer knn.")
+
+
+def test_a_run_that_is_not_the_papers_says_what_was_changed() -> None:
+    told = claim_of("dcase2020", "resnet50", {"optimiser.epochs": 3, "seed": 1})
+    assert told == "changed: optimiser.epochs 3 for 150."
+    told = claim_of("dcase2020", "resnet50", {"encoder.pooling": "bands", "features.mel_scale": "htk"})
+    assert told == "changed: features.mel_scale htk for slaney, encoder.pooling bands for None."
+
+
+@pytest.mark.parametrize(("encoder", "pooling"), [("mobilefacenet", "places"), ("small", "statistics")])
+def test_of_pooling_that_of_the_encoder_is_told(monkeypatch: pytest.MonkeyPatch, encoder: str, pooling: str) -> None:
+    changed = {"encoder": {"name": encoder}, "views": {"stretch": 1.0}}
+    monkeypatch.setattr(train_detector_module, "read_preset", lambda _: {**read_preset("dcase2020"), **changed})
+    config = load_config(base={**read_preset("dcase2020"), **changed})
+    fitted = Fitted(build_encoder(encoder, 16, 33), None, (), 0.0, 1.0, [], config)
+    assert f", {train_detector_module.POOLING[pooling]}, scorer" in left_open(fitted, config)

@@ -6,7 +6,7 @@ Precedence: ``-c file.toml`` < ``--set a.b=c`` < flags. Unknown keys are refused
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -364,6 +364,19 @@ def read_preset(name: str) -> dict[str, Any]:
     if name not in presets():
         raise UsageError(f"no preset {name!r}.{nearest(name, presets())}", f"There are: {', '.join(presets())}.")
     return tomllib.loads((_PRESETS / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def differences(before: Config, after: Config) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the dotted keys whose values differ, with both values."""
+    yield from _differences(before.model_dump(), after.model_dump())
+
+
+def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    for key, value in before.items():
+        if isinstance(value, dict):
+            yield from ((f"{key}.{inner}", *values) for inner, *values in _differences(value, after[key]))
+        elif value != after[key]:
+            yield key, value, after[key]
 
 
 def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def stored_settings(
         UsageError: a flag says something else; names it.
         RunFolderError: there is no such run, or it has ended.
     """
-    from asd.config import load_config
+    from asd.config import differences, load_config
     from asd.runs import require_unfinished
 
     require_unfinished(folder)
@@ -101,7 +101,7 @@ def stored_settings(
     base = stored.model_dump(mode="json", exclude_none=True)
     flags = {**flags, "preset": preset}
     given = load_config(file, assignments, flags, base)
-    for key, before, now in _differences(stored.model_dump(), given.model_dump()):
+    for key, before, now in differences(stored, given):
         if key in PATHS and Path(before).resolve() == Path(now).resolve():
             continue
         name = key if flags.get(key) is None else FLAGS.get(key, f"--{key.rpartition('.')[2].replace('_', '-')}")
@@ -111,15 +111,6 @@ def stored_settings(
             "Leave it out, or start a new run with another --name.",
         )
     return stored
-
-
-def _differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Yield the dotted keys whose values differ, with both."""
-    for key, value in stored.items():
-        if isinstance(value, dict):
-            yield from ((f"{key}.{inner}", *values) for inner, *values in _differences(value, given[key]))
-        elif value != given[key]:
-            yield key, value, given[key]
 
 
 def need_torch() -> None:
