@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import itertools
 import json
 import math
@@ -58,7 +59,7 @@ from asd.train.stretch import part, stretch
 from asd.train.supply import Views
 from asd.train.variants import kinds, vary
 from asd.train.waves import Waves
-from asd.train.weights import FILE, load_encoder, save_encoder
+from asd.train.weights import FILE, about_encoder, load_encoder, save_encoder
 
 BANDS, FRAMES = 16, 20
 SPEC = FeatureSpec(n_mels=BANDS)
@@ -854,6 +855,20 @@ def test_mobilefacenet_takes_weights_of_another_length_and_says_so(tmp_path: Pat
         load_config(None, ["encoder.name=mobilefacenet", "views.stretch=0.5"])
 
 
+def test_weights_of_another_front_end_are_taken_with_a_word(tmp_path: Path) -> None:
+    told = {"features": SPEC.model_dump(mode="json")}
+    run = stored(tmp_path / "run", **told)
+    from_run = EncoderConfig(weights=str(run))
+    same = {"features": SPEC.model_copy(update={"clip_seconds": 5.0, "channel": "mix"}), "encoder": from_run}
+    assert said(fit.make_encoder(config_of(**same), FRAMES, fresh=True)[1], Caution) == ""
+    other = {"features": FeatureSpec(n_mels=BANDS, mel_scale="htk", hop_length=256, f_max=7_000), "encoder": from_run}
+    caution = said(fit.make_encoder(config_of(**other), FRAMES, fresh=True)[1], Caution)
+    assert "hop_length 512, here 256, f_max 8000.0, here 7000.0, mel_scale slaney, here htk" in caution
+    silent = stored(tmp_path / "silent")  # weights that do not tell
+    config = config_of(**{**other, "encoder": EncoderConfig(weights=str(silent))})
+    assert said(fit.make_encoder(config, FRAMES, fresh=True)[1], Caution) == ""
+
+
 def test_training_starts_from_the_weights(tmp_path: Path) -> None:
     clips = write_logmels(tmp_path / "data", {"00": 22, "02": 22})
     first, _ = finish(train_network(clips, config_of(), ["00"], place_in(tmp_path / "run")))
@@ -939,7 +954,35 @@ def test_a_detector_rests_on_what_was_held_out(tmp_path: Path) -> None:
     assert trained.detector.notes["held_out"] == sorted(c.name for c in hold_out(clips, "")[1])
     assert any(isinstance(event, Progress) and event.stage == "training" for event in events)
     assert load_encoder(tmp_path / "run", build_encoder("small", BANDS, FRAMES), 1.0, "batch") == ""
+    assert about_encoder(tmp_path / "run")["features"] == SPEC.model_dump(mode="json")
     assert asd.Detector.load(tmp_path / "run").score([clips[0].path])[0].section == "00"
+
+
+def test_the_run_folder_tells_what_a_network_was_made_of(tmp_path: Path) -> None:
+    """Sizes that followed from the set, recordings of other machines, and weights."""
+    clips = write_logmels(tmp_path / "data", {"00": 24, "02": 24})
+    others = write_logmels(tmp_path / "more", {"00": 20}, machine="pump")
+    finish(train_detector(clips, config_of(), ["00"], place_in(tmp_path / "first")))
+    env = json.loads((tmp_path / "first" / "env.json").read_text())
+    assert "weights" not in env
+    assert env["resolved"] | {"queue_size": 64, "batch_size": 8, "steps": 4} == env["resolved"]
+    config = config_of(
+        method="finetune",
+        encoder=EncoderConfig(weights=str(tmp_path / "first")),
+        classifier=ClassifierConfig(classes="root"),
+        optimiser={"batch_size": None},
+    )
+    finish(train_detector(clips, config, ["00"], place_in(tmp_path / "run"), others=others))
+    env = json.loads((tmp_path / "run" / "env.json").read_text())
+    assert "queue_size" not in env["resolved"]
+    assert env["resolved"] | {"batch_size": 38, "steps": 1} == env["resolved"]
+    digests = {file["path"]: file["sha256"] for file in env["files"]}
+    assert digests == {c.name: hashlib.sha256(c.path.read_bytes()).hexdigest() for c in [*clips, *others]}
+    weights = tmp_path / "first" / FILE
+    assert env["weights"] == {
+        "path": str(tmp_path / "first"),
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+    }
 
 
 def claim_of(preset: str, encoder: str, given: dict[str, Any], classes: bool = False) -> str:
@@ -948,7 +991,7 @@ def claim_of(preset: str, encoder: str, given: dict[str, Any], classes: bool = F
     built = build_encoder(encoder, 16, 33, pooling=config.encoder.pooling)
     resolved = config.model_copy(update={"moco": config.moco.model_copy(update={"queue_size": 4096})})
     head = nn.Identity() if classes else None
-    return left_open(Fitted(built, head, (), 0.0, 1.0, [], resolved), config)
+    return left_open(Fitted(built, head, (), 0.0, 1.0, [], resolved, {}), config)
 
 
 def test_a_run_that_claims_to_be_the_papers_says_what_was_left_open() -> None:
@@ -972,5 +1015,5 @@ def test_of_pooling_that_of_the_encoder_is_told(monkeypatch: pytest.MonkeyPatch,
     changed = {"encoder": {"name": encoder}, "views": {"stretch": 1.0}}
     monkeypatch.setattr(train_detector_module, "read_preset", lambda _: {**read_preset("dcase2020"), **changed})
     config = load_config(base={**read_preset("dcase2020"), **changed})
-    fitted = Fitted(build_encoder(encoder, 16, 33), None, (), 0.0, 1.0, [], config)
+    fitted = Fitted(build_encoder(encoder, 16, 33), None, (), 0.0, 1.0, [], config, {})
     assert f", {train_detector_module.POOLING[pooling]}, scorer" in left_open(fitted, config)

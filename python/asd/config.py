@@ -1,6 +1,6 @@
-"""Every setting of the system: frozen models, TOML in, resolved TOML out.
+"""Every setting of the system: frozen models, TOML in and out.
 
-Precedence: ``-c file.toml`` < ``--set a.b=c`` < flags. Unknown keys are refused with the nearest name.
+Precedence: a preset < ``-c file.toml`` < ``--set a.b=c`` < flags. Unknown keys are refused with the nearest name.
 """
 
 from __future__ import annotations
@@ -308,7 +308,7 @@ class Config(Frozen):
         return self
 
     def to_toml(self) -> str:
-        """Return the resolved settings; reading them back gives an equal object."""
+        """Return the settings as given, with all defaults; reading them back gives an equal object."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
 

@@ -69,7 +69,8 @@ def train_detector(
     trained = yield from network_detector(
         table, fitted.config, sections, network, embedded, held_N, beside=BESIDE, notes=_notes(fitted, config)
     )
-    trained.write(place.folder, config.model_copy(update={"threads": fitted.config.threads}))
+    settings = config.model_copy(update={"threads": fitted.config.threads})
+    trained.write(place.folder, settings, others, fitted.resolved)
     save_encoder(place.folder / FILE, fitted.encoder, fit.about_encoder(fitted.config, fitted.encoder))
     return trained
 

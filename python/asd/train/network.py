@@ -38,6 +38,7 @@ class Fitted:
         mean, std: for pre-normalising.
         held: normals that it has not seen.
         config: the settings as they were resolved.
+        resolved: what they became, for ``env.json``.
     """
 
     encoder: Encoder
@@ -47,6 +48,7 @@ class Fitted:
     std: float
     held: Sequence[Clip]
     config: Config
+    resolved: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +178,10 @@ def _contrast(
     if anchored:
         # An epoch is each window of the anchor's section once; they are half of every batch.
         epoch = 2 * material.windows_of({file for file, section in enumerate(own) if section == sections[0]})
-    yield from fit.run(
+    steps = yield from fit.run(
         task, material.corpus, config, place, resumed, windows_an_epoch=epoch, feed=feed, held=material.names_held
     )
-    return _fitted(encoder, None, (), material, config)
+    return _fitted(encoder, None, (), material, config, steps)
 
 
 def _classify(
@@ -207,10 +209,10 @@ def _classify(
     epoch = material.windows
     if settings.frames is not None:
         epoch *= 1 + (survey.frames - settings.frames) // settings.hop
-    yield from fit.run(
+    steps = yield from fit.run(
         task, material.corpus, config, place, resumed, windows_an_epoch=epoch, feed={}, held=material.names_held
     )
-    return _fitted(encoder, head, classes, material, config)
+    return _fitted(encoder, head, classes, material, config, steps)
 
 
 def _said(several: int) -> str:
@@ -218,13 +220,14 @@ def _said(several: int) -> str:
 
 
 def _fitted(
-    encoder: Encoder, head: nn.Module | None, classes: tuple[str, ...], material: Material, config: Config
+    encoder: Encoder,
+    head: nn.Module | None,
+    classes: tuple[str, ...],
+    material: Material,
+    config: Config,
+    steps: int,
 ) -> Fitted:
     survey = material.corpus.survey
     assert survey is not None
-    return Fitted(encoder, head, classes, survey.mean, survey.std, material.held, config)
-
-
-def facts(fitted: Fitted) -> Mapping[str, Any]:
-    """Return what the run folder's weights say of themselves."""
-    return {**fit.about_encoder(fitted.config, fitted.encoder), "mean": fitted.mean, "std": fitted.std}
+    resolved = fit.resolved_facts(config, steps, contrastive=head is None)
+    return Fitted(encoder, head, classes, survey.mean, survey.std, material.held, config, resolved)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,10 +69,10 @@ def pretrain(config: Config, place: fit.Place) -> Generator[Event, None, Pretrai
     moco = fit.make_moco(encoder, config, device)
     task = Contrastive(moco, config, None, held)
     windows = len(survey.files_N)
-    yield from fit.run(task, corpus, config, place, resumed, windows_an_epoch=windows, feed={})
+    steps = yield from fit.run(task, corpus, config, place, resumed, windows_an_epoch=windows, feed={})
     made = Pretrained(len(manifest) - len(survey.unreadable), manifest.digest, len(survey.unreadable), windows)
     if ranks.rank() == 0:
-        _write(place.folder, config, encoder, made)
+        _write(place.folder, config, encoder, made, steps)
     return made
 
 
@@ -104,9 +103,9 @@ def _probed(corpus: Corpus) -> list[Clip]:
     return [Clip(path, path.name, "", "", "train", None) for path in paths]
 
 
-def _write(folder: Path, config: Config, encoder: Encoder, made: Pretrained) -> None:
+def _write(folder: Path, config: Config, encoder: Encoder, made: Pretrained, steps: int) -> None:
     facts = {"recordings": made.recordings, "recordings_sha256": made.digest, "skipped": made.skipped}
     save_encoder(folder / FILE, encoder, {**fit.about_encoder(config, encoder), **facts})
-    described = json.loads(environment([]))
-    del described["files"]  # millions may be: manifest.txt names them
-    write_text(folder / "env.json", json.dumps({**described, **facts, "windows": made.windows}, indent=1) + "\n")
+    more = {**facts, "windows": made.windows, **fit.resolved_facts(config, steps, contrastive=True)}
+    # Millions of files may be: manifest.txt names them.
+    write_text(folder / "env.json", environment(None, more))
