@@ -218,7 +218,8 @@ class EmbeddingScorer:
             for s in sections
             for start in [f"{name.text}/{s}/"]
         }
-        return cls(name.text, {s: KINDS[name.kind].model.from_arrays(own[s]) for s in sections})
+        with one_blas_thread():  # as when it was fitted, for some fit again
+            return cls(name.text, {s: KINDS[name.kind].model.from_arrays(own[s]) for s in sections})
 
 
 @dataclass(frozen=True, slots=True)

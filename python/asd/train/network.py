@@ -6,6 +6,7 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -80,7 +81,7 @@ class Material:
     def windows_of(self, chosen: set[int]) -> int:
         """Return the number of windows of some files."""
         assert self.corpus.survey is not None
-        return sum(file in chosen for file in self.corpus.survey.files_N.tolist())
+        return int(np.isin(self.corpus.survey.files_N, list(chosen)).sum())
 
 
 def train_network(
