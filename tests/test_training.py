@@ -195,6 +195,23 @@ def test_sessions_stay_together(names: list[str]) -> None:
         assert held
 
 
+sessions = st.lists(st.tuples(st.sampled_from(["00", "02", "04"]), st.integers(0, 30)), max_size=150)
+
+
+@given(sessions)
+def test_sessions_stay_together_in_all_sections(places: list[tuple[str, int]]) -> None:
+    clips = [clip_of(f"s{session}_{n}.wav", section) for n, (section, session) in enumerate(places)]
+    kept, held = hold_out(clips, r"(s\d+)_")
+    assert {c.name.split("_")[0] for c in kept}.isdisjoint({c.name.split("_")[0] for c in held})
+    sizes, taken = (Counter(c.section for c in some) for some in (clips, held))
+    assert all(2 * taken[section] <= size for section, size in sizes.items())
+    # Each session that was left could not be taken, or no section of it wants more.
+    for session in {c.name.split("_")[0] for c in kept}:
+        own = Counter(c.section for c in kept if c.name.split("_")[0] == session)
+        full = any(2 * (taken[section] + count) > sizes[section] - sizes[section] % 2 for section, count in own.items())
+        assert full or all(taken[s] >= max(10, math.ceil(sizes[s] / 10)) for s in own)
+
+
 def test_held_out_recordings_are_never_in_the_corpus(tmp_path: Path, seen: Seen) -> None:
     clips = write_logmels(tmp_path / "data", {"00": 25, "02": 130})
     fitted, _ = finish(train_network(clips, config_of(), ["00", "02"], place_in(tmp_path / "run")))

@@ -78,15 +78,15 @@ def network_detector(
         table: the normals of all sections of the machine type.
         sections: those to model.
         embedded: what `network` makes of each row of ``table.rows``.
-        held_N: which of these rows the network was not trained on; whole recordings, or whole stretches of long ones
-            (``table.groups_N``), some of every section that is modelled.
+        held_N: which of these rows the network was not trained on; whole recordings, stretches of long ones, or
+            sessions (``table.rows.units_N``), some of every section that is modelled.
         beside: names of further scorers.
         notes: facts about the network for ``detector.json``.
 
     Raises:
         DataError: the normals of a section do not vary, or are too few.
         UsageError: no such scorer, or one that this network or machine cannot have.
-        ValueError: `held_N` holds no rows of a section, all, or parts of a recording.
+        ValueError: `held_N` holds no rows of a section, all, or parts of a unit.
     """
     _check_held(table, sections, held_N)
     rows, machine = table.rows, table.read[0].clip.machine
@@ -184,8 +184,8 @@ def _check_held(table: Table, sections: Sequence[str], held_N: NDArray[np.bool_]
         own_N = table.rows.sections_N == section
         if held_N[own_N].all() or not held_N[own_N].any():
             raise ValueError(f"held_N: all normals of section {section}, or none of them")
-    if np.isin(table.groups_N[held_N], table.groups_N[~held_N]).any():
-        raise ValueError("held_N: part of a recording")
+    if np.isin(table.rows.units_N[held_N], table.rows.units_N[~held_N]).any():
+        raise ValueError("held_N: part of a recording, or of a session")
 
 
 def _fit_baselines(table: Table, config: Config, sections: Sequence[str]) -> Generator[Event, None, Fitted]:
