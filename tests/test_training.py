@@ -39,6 +39,7 @@ from asd.config import (
     load_config,
     read_preset,
 )
+from asd.corpus import Paths
 from asd.data.catalog import Clip, open_catalog
 from asd.data.synth import write_dataset
 from asd.errors import AsdError, DataError, RunFolderError, UsageError
@@ -217,10 +218,11 @@ def test_held_out_recordings_are_never_in_the_corpus(tmp_path: Path, seen: Seen)
     fitted, _ = finish(train_network(clips, config_of(), ["00", "02"], place_in(tmp_path / "run")))
     held = {str(c.path) for c in fitted.held}
     assert Counter(c.section for c in fitted.held) == {"00": 10, "02": 13}
-    assert held.isdisjoint(seen.plan.names)
-    assert held | set(seen.plan.names) == {str(c.path) for c in clips}
-    fed = {seen.plan.names[file] for file in itertools.chain(*seen.files)}
-    assert fed == set(seen.plan.names)
+    assert isinstance(seen.plan.names, Paths)  # of a set of millions no string each
+    kept = set(map(str, seen.plan.names))
+    assert held.isdisjoint(kept)
+    assert held | kept == {str(c.path) for c in clips}
+    assert {str(seen.plan.names[file]) for file in itertools.chain(*seen.files)} == kept
 
 
 @pytest.mark.parametrize("method", ["contrastive", "finetune"])
@@ -271,7 +273,7 @@ def test_a_threshold_of_fewer_than_ten_held_out_normals_needs_force(tmp_path: Pa
 def test_of_one_id_an_epoch_is_each_of_its_windows_once(tmp_path: Path, seen: Seen) -> None:
     clips = write_logmels(tmp_path / "data", {"00": 26, "02": 31, "04": 22, "06": 41})
     finish(train_network(clips, config_of(), ["02"], place_in(tmp_path / "run")))
-    section = [re.search(r"id_(\d\d)", name)[1] for name in seen.plan.names]  # type: ignore[index]
+    section = [re.search(r"id_(\d\d)", name.name)[1] for name in seen.plan.names]  # type: ignore[index]
     own = {file for file, s in enumerate(section) if s == "02"}
     assert len(own) == 21
     assert seen.plan.steps_an_epoch == round(2 * 21 / 8)
@@ -320,7 +322,7 @@ def test_of_all_ids_batches_are_even(tmp_path: Path, seen: Seen) -> None:
     clips = write_logmels(tmp_path / "data", {"00": 22, "02": 60})
     finish(train_network(clips, config_of(), ["00", "02"], place_in(tmp_path / "run")))
     for files in seen.files:
-        assert sum("id_00" in seen.plan.names[file] for file in files) == 4
+        assert sum("id_00" in seen.plan.names[file].name for file in files) == 4
     assert seen.plan.steps_an_epoch == round((12 + 50) / 8)
 
 
@@ -656,7 +658,7 @@ class Slope:
 
 def descend(task: Slope, folder: Path, steps: int = 1, **optimiser: Any) -> list[dict[str, Any]]:
     """Train on batches of two recordings; return the lines of metrics."""
-    names = [f"{number}.wav" for number in range(2 * steps)]
+    names = [Path(f"{number}.wav") for number in range(2 * steps)]
     plan = Plan(steps, 1, folder, {"config": ""}, names, 0.0, lambda: None)
     empty = torch.empty(2, 2, 1, 1)
     batches = (Views(empty, torch.tensor([2 * k, 2 * k + 1]), np.arange(2), 0) for k in range(steps))

@@ -259,7 +259,7 @@ def run(
             steps_an_epoch=steps_an_epoch,
             folder=place.folder,
             facts=facts,
-            names=list(corpus.paths.strings()),
+            names=corpus.paths,
             checkpoint_seconds=60 * config.checkpoint_minutes,
             stop=stop,
         )
