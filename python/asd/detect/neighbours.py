@@ -102,8 +102,10 @@ class WhitenedNearest:
 class Density:
     """``density-knn``: cosine distance to a normal over how far that normal lies from its own neighbours; the smallest.
 
-    Sparse regions, such as a domain of few normals, so count as near from farther away (Wilkinghoff et al. 2025,
-    "Keeping the balance: anomaly score calculation for domain generalization").
+    Sparse regions, such as a domain of few normals, so count as near from farther away (Wilkinghoff et al., "Keeping
+    the Balance: Anomaly Score Calculation for Domain Generalization", ICASSP 2025, and "Local Density-Based Anomaly
+    Score Normalization for Domain Generalization", arXiv 2509.10951). There the neighbours of a normal are of any
+    domain; here they are of its own, where domains are labelled.
 
     Attributes:
         domains: the normals of each domain, rows of length 1, (R, D) each.

@@ -1,4 +1,4 @@
-"""A small network that trains in minutes on a CPU.
+"""A small network that trains in minutes on a CPU; ours, of no paper.
 
 Two convolutions over time see all bands at once: the bands are channels, each with weights of its own, for where in the
 spectrum a machine hums tells it from others. What they give is pooled over time.
