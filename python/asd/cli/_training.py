@@ -149,7 +149,7 @@ def show_network(settings: Config) -> None:
     """Print what the network costs: parameters, operations, memory."""
     import torch
 
-    from asd.models.cost import cost
+    from asd.models.cost import cost, training_bytes
     from asd.models.encoders import build_encoder
 
     shape = settings.features.n_mels, settings.classifier.frames or settings.features.frames
@@ -158,12 +158,16 @@ def show_network(settings: Config) -> None:
         encoder = build_encoder(chosen.name, *shape, width=chosen.width, norm=chosen.norm, pooling=chosen.pooling)
     found = cost(encoder)
     size = settings.optimiser.batch_size or 64
-    clips = 2 * shape[0] * shape[1] * 4 * size
+    frames = max(1, round(settings.views.stretch * shape[1])) if encoder.any_frames else shape[1]
+    clips = size * (2 * shape[0] * shape[1] * 4 + training_bytes(encoder, frames))
     # Weights, gradients and both moments of Adam; MoCo keeps a second set of weights.
     weights = (5 if settings.method != "finetune" else 4) * 4 * found.parameters
     out.print(f"network: {settings.encoder.name}, {found.parameters:,} parameters", markup=False)
     out.print(f"operations: {found.flops / 1e9:.3g} GFLOP a clip of {shape[0]} × {shape[1]}, forward")
-    out.print(f"memory: {weights / 2**20:,.0f} MB of weights and moments, {clips / 2**20:,.0f} MB a batch of {size}")
+    out.print(
+        f"memory: {weights / 2**20:,.0f} MB of weights and moments, about {clips / 2**20:,.0f} MB in training for a "
+        f"batch of {size}"
+    )
 
 
 @contextmanager
