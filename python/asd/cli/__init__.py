@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from asd.cli import bench, data, demo, doctor, pretrain, report, score, train
+from asd.cli import bench, data, demo, doctor, evaluate, pretrain, report, score, train
 from asd.cli._errors import GuardedGroup
 
 app = typer.Typer(
@@ -44,5 +44,6 @@ app.command("pretrain")(pretrain.pretrain)
 app.command("train")(train.train)
 app.command("score")(score.score)
 app.command("report")(report.report)
+app.command("evaluate")(evaluate.evaluate)
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
