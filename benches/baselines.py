@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 import asd
 from asd.data.catalog import Catalog, Clip, open_catalog
-from asd.detect.baseline import ALONE, SIBLINGS, BaselineScorer, Normals
+from asd.detect.baseline import ALONE, SIBLINGS, BaselineScorer
+from asd.detect.gaussian import Normals
 from asd.detect.pooled import pool
 from asd.evaluate.bootstrap import intervals
 from asd.evaluate.official import aggregate

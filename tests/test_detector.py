@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import asd
 from asd.config import Config, DataConfig
@@ -212,3 +213,18 @@ def test_few_normals_are_said_to_be_few_at_any_rate(data_root: Path) -> None:
         )
         assert any(words in message for message in told) == few
         assert not any("extrapolated" in message for message in told)
+
+
+def test_scoring_keeps_blas_to_one_thread(slider: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As fitting does: the last bits of a distance depend on it."""
+    seen: list[int] = []
+
+    def judge(*_: object) -> None:
+        seen.extend(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
+
+    monkeypatch.setattr(asd.Detector, "judge", judge)
+    clips = open_catalog(data_root / "dcase2020_wavs").select("slider", ["00"], "test")[:1]
+    with threadpool_limits(2, "blas"):
+        asd.Detector.load(slider).score([clip.path for clip in clips])
+    assert seen
+    assert set(seen) == {1}

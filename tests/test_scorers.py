@@ -14,16 +14,9 @@ from sklearn.preprocessing import normalize
 
 from asd.detect import DEFAULT_SCORER
 from asd.detect.assemble import fit_scorer, load_scorer
-from asd.detect.baseline import (
-    ALONE,
-    SIBLINGS,
-    SMALLEST_DISTANCE,
-    BaselineScorer,
-    Normals,
-    fit_gaussian,
-    log,
-)
+from asd.detect.baseline import ALONE, SIBLINGS, BaselineScorer
 from asd.detect.fusion import SMALLEST_SPREAD, Fused, fuse, scale_of
+from asd.detect.gaussian import SMALLEST_DISTANCE, Normals, fit_gaussian, log
 from asd.detect.mixture import Mixture
 from asd.detect.neighbours import Nearest, by_domain, smote
 from asd.detect.network import HeadFacts, NetworkFacts

@@ -17,7 +17,9 @@ from asd import features
 from asd.config import FeatureSpec, feature_spec, parse_config
 from asd.data.names import parse_name
 from asd.detect.assemble import load_scorer
-from asd.detect.baseline import BaselineScorer, Floats
+from asd.detect.baseline import BaselineScorer
+from asd.detect.blas import one_blas_thread
+from asd.detect.gaussian import Floats
 from asd.detect.network import CLASSES, NETWORK, SUMMARY, Network, NetworkFacts, check_torch
 from asd.detect.pooled import POOLED, pool
 from asd.detect.scorers import Scorer
@@ -123,7 +125,8 @@ class Detector:
         for recording, section in zip(features.read_recordings(files, self.spec, threads), named, strict=True):
             if isinstance(recording, features.Unreadable):
                 raise recording.error()
-            scores.append(self.judge(recording, section))
+            with one_blas_thread():
+                scores.append(self.judge(recording, section))
         return scores
 
     def judge(

@@ -16,7 +16,7 @@ from sklearn.metrics import pairwise_distances_chunked
 from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 from sklearn.preprocessing import normalize
 
-from asd.detect.baseline import Floats, Gaussian, Normals, fit_gaussian
+from asd.detect.gaussian import Floats, Gaussian, Normals, fit_gaussian
 from asd.errors import DataError
 
 SMOTE_SHARE = 0.2

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from asd.config import Frozen
+from asd.detect.gaussian import Floats
 from asd.errors import UsageError
 from asd.features import pre_normalise
 
@@ -28,8 +29,6 @@ CLASSES = "classes"
 
 BATCH = 64
 """Log-mels that pass the network at a time, at most."""
-
-Floats = NDArray[np.float64]
 
 
 class HeadFacts(Frozen):

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asd.detect import DEFAULT_SCORER
-from asd.detect.baseline import ALONE, SIBLINGS, Floats, Gaussian, Normals, fit_gaussian, log
+from asd.detect.baseline import ALONE, SIBLINGS
 from asd.detect.blas import one_blas_thread
+from asd.detect.gaussian import Floats, Gaussian, Normals, fit_gaussian, log
 from asd.detect.mixture import Mixture
 from asd.detect.neighbours import Density, Nearest, Outlier, WhitenedNearest
 from asd.detect.network import CLASSES, NETWORK, SUMMARY

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from asd.config import Config
 from asd.data.synth import is_synthetic
 from asd.detect.assemble import fit_scorer, parts_of
-from asd.detect.baseline import ALONE, SIBLINGS, BaselineScorer, Floats, Normals, cross_fit, log
+from asd.detect.baseline import ALONE, SIBLINGS, BaselineScorer, cross_fit
 from asd.detect.blas import one_blas_thread
 from asd.detect.detector import Detector
 from asd.detect.fusion import Fused, fuse, scale_of
+from asd.detect.gaussian import Floats, Normals, log
 from asd.detect.network import SUMMARY, Network, NetworkFacts
 from asd.detect.scorers import CLASSIFIER, KINDS, Fusible, Scorer, ScorerName, choose_scorer, parse_scorer
 from asd.detect.threshold import FEW_NORMALS, FEWEST_NORMALS, Calibration
@@ -32,7 +33,7 @@ SMALLEST_FIT = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class FittedScorers:
     """Scorers, the first of which decides, and what they say of the normals.
 
     Attributes:
@@ -54,7 +55,7 @@ def baseline_detector(table: Table, config: Config, sections: Sequence[str]) -> 
     fitted = yield from _fit_baselines(table, config, sections)
     if config.scorer != "auto":
         decides = {config.scorer: fitted.scorers[config.scorer]}
-        fitted = Fitted(decides | dict(fitted.scorers), fitted.scores)
+        fitted = FittedScorers(decides | dict(fitted.scorers), fitted.scores)
     return (yield from _trained(table, config, sections, fitted, None, {}))
 
 
@@ -114,7 +115,7 @@ def network_detector(
             scores[name.text, section] = np.full(len(held_own_N), np.nan)
             scores[name.text, section][held_own_N] = scores_H
         yield Progress("fitting scorers", done, len(names))
-    every = Fitted(scorers | dict(fitted.scorers), scores | dict(fitted.scores))
+    every = FittedScorers(scorers | dict(fitted.scorers), scores | dict(fitted.scores))
     return (yield from _trained(table, config, sections, every, network, notes or {}))
 
 
@@ -134,7 +135,7 @@ class _Fitting:
     held_N: NDArray[np.bool_]
     embedded: Mapping[str, Floats]
     normals: Mapping[str, Normals]
-    fitted: Fitted
+    fitted: FittedScorers
     about: NetworkFacts
     sections: tuple[str, ...]
     known: dict[str, Fusible]
@@ -188,7 +189,7 @@ def _check_held(table: Table, sections: Sequence[str], held_N: NDArray[np.bool_]
         raise ValueError("held_N: part of a recording, or of a session")
 
 
-def _fit_baselines(table: Table, config: Config, sections: Sequence[str]) -> Generator[Event, None, Fitted]:
+def _fit_baselines(table: Table, config: Config, sections: Sequence[str]) -> Generator[Event, None, FittedScorers]:
     """Fit both training-free baselines, that with siblings first, or one where there are none."""
     has_siblings = len(set(table.rows.sections_N.tolist())) > 1
     names = [SIBLINGS, ALONE] if has_siblings else [ALONE]
@@ -200,14 +201,14 @@ def _fit_baselines(table: Table, config: Config, sections: Sequence[str]) -> Gen
         for section in sections:
             scores[name, section] = cross_fit(name, table.rows, section, threads)
             yield Progress("fitting", len(scores), len(names) * len(sections))
-    return Fitted(scorers, scores)
+    return FittedScorers(scorers, scores)
 
 
 def _trained(
     table: Table,
     config: Config,
     sections: Sequence[str],
-    fitted: Fitted,
+    fitted: FittedScorers,
     network: Network | None,
     notes: Mapping[str, Any],
 ) -> Generator[Event, None, Trained]:

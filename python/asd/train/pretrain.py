@@ -11,7 +11,8 @@ import numpy as np
 from asd.config import Config
 from asd.corpus import Corpus
 from asd.data.catalog import Clip
-from asd.data.manifest import Manifest, open_manifest, survey_manifest
+from asd.data.manifest import Manifest, open_manifest
+from asd.data.survey import survey_manifest
 from asd.events import Event, Note
 from asd.models import ranks
 from asd.models.encoders import Encoder
@@ -23,7 +24,7 @@ from asd.train.held import read_held
 from asd.train.ranks import tell, wait_for
 from asd.train.weights import FILE, save_encoder
 
-PROBED = 256
+GLANCED_AT = 256
 """Recordings that are probed: they are trained on, too, for here nothing rests on them but a glance at the training."""
 
 
@@ -98,7 +99,7 @@ def _probed(corpus: Corpus) -> list[Clip]:
     """Return recordings to probe, evenly spread over those that can be read."""
     assert corpus.survey is not None
     files = np.unique(corpus.survey.files_N)
-    chosen = files[np.linspace(0, len(files) - 1, min(PROBED, len(files))).astype(np.int64)]
+    chosen = files[np.linspace(0, len(files) - 1, min(GLANCED_AT, len(files))).astype(np.int64)]
     paths = [Path(corpus.paths[int(file)]) for file in chosen]
     return [Clip(path, path.name, "", "", "train", None) for path in paths]
 
