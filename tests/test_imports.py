@@ -41,7 +41,7 @@ MAY_IMPORT = {
 
 TORCH = {"torch", "torchaudio", "torchvision"}
 TORCH_USERS = {"feed", "models", "train", "detect", "cli"}
-HEAVY = {*TORCH, "numpy", "scipy", "sklearn", "matplotlib", "pydantic"}
+HEAVY = {*TORCH, "numpy", "scipy", "sklearn", "matplotlib", "pydantic", "httpx"}
 TERMINAL = {"rich", "typer"}
 SILENT_RICH = ("rich.markup.", "rich.table.", "rich.text.")
 """What a report may build and hand back for the command line to print."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from asd.cli import bench, data, demo, doctor, evaluate, pretrain, report, score, train
+from asd.cli import bench, data, demo, doctor, evaluate, fetch, pretrain, report, score, train
 from asd.cli._errors import GuardedGroup
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ def _root(
 
 
 app.command("demo")(demo.demo)
+data.app.command("fetch")(fetch.fetch)
 app.add_typer(data.app, name="data")
 app.command("pretrain")(pretrain.pretrain)
 app.command("train")(train.train)
