@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -542,3 +543,14 @@ def test_the_baseline_that_is_asked_for_decides(data: Path, tmp_path: Path) -> N
         assert run(tmp_path / "told", *words, *told).code == 0
         described = json.loads((tmp_path / "runs" / "run" / "detector" / "detector.json").read_text())
         assert described["scorer"] == scorer
+
+
+def test_a_dry_run_tells_the_memory_of_what_a_step_looks_at(data: Path, tmp_path: Path) -> None:
+    """Half of each window takes about half the memory."""
+    found = []
+    for share in ("1.0", "0.5"):
+        ended = train(
+            tmp_path / share, data, "--encoder", "mobilenetv2", "--set", f"views.stretch={share}", "--dry-run"
+        )
+        found.append(float(re.search(r"about ([\d,]+) MB in training for a batch of 8", ended.out)[1]))  # type: ignore[index]
+    assert 1.5 < found[0] / found[1] < 2.5

@@ -19,7 +19,7 @@ import safetensors.torch
 from torch import nn
 from torchvision.models import MobileNet_V2_Weights, ResNet50_Weights
 
-from asd.models.cost import cost
+from asd.models.cost import cost, training_bytes
 from asd.models.encoders import NAMES, adapt_weights, build_encoder
 from asd.models.heads import KINDS, SCALE_RANGE, Projection, build_head
 from asd.models.mobilefacenet import stretch
@@ -633,3 +633,29 @@ def test_one_class_is_refused(kind):
 def test_unknown_heads_are_refused():
     with pytest.raises(ValueError, match="cosface"):
         head("cosface")
+
+
+@pytest.mark.parametrize("name", ["small", "mobilenetv2"])
+def test_training_takes_the_memory_that_is_found_without_it(name: str) -> None:
+    """What a real pass keeps, but weights; a measurement of the storages that live when it has ended."""
+    built = encoder(name).train()
+    x_BFT = torch.randn(3, built.bands, built.frames)
+    weights = {t.untyped_storage().data_ptr() for t in built.state_dict().values()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        built(x_BFT)
+    measured = sum(storage.nbytes() for pointer, storage in kept.items() if pointer not in weights)
+    assert 3 * training_bytes(built, built.frames) == pytest.approx(measured, rel=0.02)
+    assert training_bytes(built, 2 * built.frames) == pytest.approx(2 * training_bytes(built, built.frames), rel=0.2)
+
+
+def test_training_resnet50_takes_gigabytes() -> None:
+    """2,116 MB a batch of 32, as measured."""
+    with torch.device("meta"):
+        built = build_encoder("resnet50", 128, 313)
+    assert 32 * training_bytes(built, 313) / 2**20 == pytest.approx(2116, rel=0.005)

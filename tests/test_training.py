@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import itertools
 import json
 import math
@@ -38,6 +39,7 @@ from asd.config import (
     load_config,
     read_preset,
 )
+from asd.corpus import Paths
 from asd.data.catalog import Clip, open_catalog
 from asd.data.synth import write_dataset
 from asd.errors import AsdError, DataError, RunFolderError, UsageError
@@ -45,9 +47,10 @@ from asd.events import Caution, Event, Note, Progress
 from asd.models.encoders import build_encoder
 from asd.models.heads import build_head
 from asd.models.moco import EMPTY
+from asd.train import detector as train_detector_module
 from asd.train import fit, state
 from asd.train.contrastive import Contrastive, anchor_shares
-from asd.train.detector import train_detector
+from asd.train.detector import left_open, train_detector
 from asd.train.draws import Purpose, generator
 from asd.train.environment import gpu_names
 from asd.train.finetune import Classifier, Finetune
@@ -60,7 +63,7 @@ from asd.train.stretch import part, stretch
 from asd.train.supply import Views
 from asd.train.variants import kinds, vary
 from asd.train.waves import Waves
-from asd.train.weights import FILE, load_encoder, save_encoder
+from asd.train.weights import FILE, about_encoder, load_encoder, save_encoder
 
 BANDS, FRAMES = 16, 20
 SPEC = FeatureSpec(n_mels=BANDS)
@@ -199,15 +202,33 @@ def test_sessions_stay_together(names: list[str]) -> None:
         assert held
 
 
+sessions = st.lists(st.tuples(st.sampled_from(["00", "02", "04"]), st.integers(0, 30)), max_size=150)
+
+
+@given(sessions)
+def test_sessions_stay_together_in_all_sections(places: list[tuple[str, int]]) -> None:
+    clips = [clip_of(f"s{session}_{n}.wav", section) for n, (section, session) in enumerate(places)]
+    kept, held = hold_out(clips, r"(s\d+)_")
+    assert {c.name.split("_")[0] for c in kept}.isdisjoint({c.name.split("_")[0] for c in held})
+    sizes, taken = (Counter(c.section for c in some) for some in (clips, held))
+    assert all(2 * taken[section] <= size for section, size in sizes.items())
+    # Each session that was left could not be taken, or no section of it wants more.
+    for session in {c.name.split("_")[0] for c in kept}:
+        own = Counter(c.section for c in kept if c.name.split("_")[0] == session)
+        full = any(2 * (taken[section] + count) > sizes[section] - sizes[section] % 2 for section, count in own.items())
+        assert full or all(taken[s] >= max(10, math.ceil(sizes[s] / 10)) for s in own)
+
+
 def test_held_out_recordings_are_never_in_the_corpus(tmp_path: Path, seen: Seen) -> None:
     clips = write_logmels(tmp_path / "data", {"00": 25, "02": 130})
     fitted, _ = finish(train_network(clips, config_of(), ["00", "02"], place_in(tmp_path / "run")))
     held = {str(c.path) for c in fitted.held}
     assert Counter(c.section for c in fitted.held) == {"00": 10, "02": 13}
-    assert held.isdisjoint(seen.plan.names)
-    assert held | set(seen.plan.names) == {str(c.path) for c in clips}
-    fed = {seen.plan.names[file] for file in itertools.chain(*seen.files)}
-    assert fed == set(seen.plan.names)
+    assert isinstance(seen.plan.names, Paths)  # of a set of millions no string each
+    kept = set(map(str, seen.plan.names))
+    assert held.isdisjoint(kept)
+    assert held | kept == {str(c.path) for c in clips}
+    assert {str(seen.plan.names[file]) for file in itertools.chain(*seen.files)} == kept
 
 
 @pytest.mark.parametrize("method", ["contrastive", "finetune"])
@@ -238,13 +259,27 @@ def test_what_cannot_be_held_out_is_refused_before_training(tmp_path: Path) -> N
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
+@pytest.mark.parametrize("count", [10, 19])
+def test_a_threshold_of_fewer_than_ten_held_out_normals_needs_force(tmp_path: Path, seen: Seen, count: int) -> None:
+    clips = write_logmels(tmp_path / "data", {"00": count, "02": 20})
+    with pytest.raises(DataError, match=rf"fan 00: .* {count // 2} are too few \(wanted 10, .* 20 rec") as caught:
+        finish(train_detector(clips, config_of(), ["00", "02"], place_in(tmp_path / "run")))
+    assert "--force" in caught.value.hint
+    assert "--method baseline" in caught.value.hint
+    assert seen.task is None
+    for section, force, held in (("02", False, 10), ("00", True, count // 2)):
+        config = config_of(force=force)
+        trained, _ = finish(train_detector(clips, config, [section], place_in(tmp_path / f"run-{section}")))
+        assert trained.detector.describe()["sections"][section]["n_normals"] == held
+
+
 # What is drawn
 
 
 def test_of_one_id_an_epoch_is_each_of_its_windows_once(tmp_path: Path, seen: Seen) -> None:
     clips = write_logmels(tmp_path / "data", {"00": 26, "02": 31, "04": 22, "06": 41})
     finish(train_network(clips, config_of(), ["02"], place_in(tmp_path / "run")))
-    section = [re.search(r"id_(\d\d)", name)[1] for name in seen.plan.names]  # type: ignore[index]
+    section = [re.search(r"id_(\d\d)", name.name)[1] for name in seen.plan.names]  # type: ignore[index]
     own = {file for file, s in enumerate(section) if s == "02"}
     assert len(own) == 21
     assert seen.plan.steps_an_epoch == round(2 * 21 / 8)
@@ -293,7 +328,7 @@ def test_of_all_ids_batches_are_even(tmp_path: Path, seen: Seen) -> None:
     clips = write_logmels(tmp_path / "data", {"00": 22, "02": 60})
     finish(train_network(clips, config_of(), ["00", "02"], place_in(tmp_path / "run")))
     for files in seen.files:
-        assert sum("id_00" in seen.plan.names[file] for file in files) == 4
+        assert sum("id_00" in seen.plan.names[file].name for file in files) == 4
     assert seen.plan.steps_an_epoch == round((12 + 50) / 8)
 
 
@@ -813,7 +848,7 @@ class Slope:
 
 def descend(task: Slope, folder: Path, steps: int = 1, **optimiser: Any) -> list[dict[str, Any]]:
     """Train on batches of two recordings; return the lines of metrics."""
-    names = [f"{number}.wav" for number in range(2 * steps)]
+    names = [Path(f"{number}.wav") for number in range(2 * steps)]
     plan = Plan(steps, 1, folder, {"config": ""}, names, 0.0, lambda: None)
     empty = torch.empty(2, 2, 1, 1)
     pairs = (np.array([2 * k, 2 * k + 1]) for k in range(steps))
@@ -1030,6 +1065,20 @@ def test_mobilefacenet_takes_weights_of_another_length_and_says_so(tmp_path: Pat
         load_config(None, ["encoder.name=mobilefacenet", "views.stretch=0.5"])
 
 
+def test_weights_of_another_front_end_are_taken_with_a_word(tmp_path: Path) -> None:
+    told = {"features": SPEC.model_dump(mode="json")}
+    run = stored(tmp_path / "run", **told)
+    from_run = EncoderConfig(weights=str(run))
+    same = {"features": SPEC.model_copy(update={"clip_seconds": 5.0, "channel": "mix"}), "encoder": from_run}
+    assert said(fit.make_encoder(config_of(**same), FRAMES, fresh=True)[1], Caution) == ""
+    other = {"features": FeatureSpec(n_mels=BANDS, mel_scale="htk", hop_length=256, f_max=7_000), "encoder": from_run}
+    caution = said(fit.make_encoder(config_of(**other), FRAMES, fresh=True)[1], Caution)
+    assert "hop_length 512, here 256, f_max 8000.0, here 7000.0, mel_scale slaney, here htk" in caution
+    silent = stored(tmp_path / "silent")  # weights that do not tell
+    config = config_of(**{**other, "encoder": EncoderConfig(weights=str(silent))})
+    assert said(fit.make_encoder(config, FRAMES, fresh=True)[1], Caution) == ""
+
+
 def test_training_starts_from_the_weights(tmp_path: Path) -> None:
     clips = write_logmels(tmp_path / "data", {"00": 22, "02": 22})
     first, _ = finish(train_network(clips, config_of(), ["00"], place_in(tmp_path / "run")))
@@ -1115,4 +1164,66 @@ def test_a_detector_rests_on_what_was_held_out(tmp_path: Path) -> None:
     assert trained.detector.notes["held_out"] == sorted(c.name for c in hold_out(clips, "")[1])
     assert any(isinstance(event, Progress) and event.stage == "training" for event in events)
     assert load_encoder(tmp_path / "run", build_encoder("small", BANDS, FRAMES), 1.0, "batch") == ""
+    assert about_encoder(tmp_path / "run")["features"] == SPEC.model_dump(mode="json")
     assert asd.Detector.load(tmp_path / "run").score([clips[0].path])[0].section == "00"
+
+
+def test_the_run_folder_tells_what_a_network_was_made_of(tmp_path: Path) -> None:
+    """Sizes that followed from the set, recordings of other machines, and weights."""
+    clips = write_logmels(tmp_path / "data", {"00": 24, "02": 24})
+    others = write_logmels(tmp_path / "more", {"00": 20}, machine="pump")
+    finish(train_detector(clips, config_of(), ["00"], place_in(tmp_path / "first")))
+    env = json.loads((tmp_path / "first" / "env.json").read_text())
+    assert "weights" not in env
+    assert env["resolved"] | {"queue_size": 64, "batch_size": 8, "steps": 4} == env["resolved"]
+    config = config_of(
+        method="finetune",
+        encoder=EncoderConfig(weights=str(tmp_path / "first")),
+        classifier=ClassifierConfig(classes="root"),
+        optimiser={"batch_size": None},
+    )
+    finish(train_detector(clips, config, ["00"], place_in(tmp_path / "run"), others=others))
+    env = json.loads((tmp_path / "run" / "env.json").read_text())
+    assert "queue_size" not in env["resolved"]
+    assert env["resolved"] | {"batch_size": 38, "steps": 1} == env["resolved"]
+    digests = {file["path"]: file["sha256"] for file in env["files"]}
+    assert digests == {c.name: hashlib.sha256(c.path.read_bytes()).hexdigest() for c in [*clips, *others]}
+    weights = tmp_path / "first" / FILE
+    assert env["weights"] == {
+        "path": str(tmp_path / "first"),
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+    }
+
+
+def claim_of(preset: str, encoder: str, given: dict[str, Any], classes: bool = False) -> str:
+    """What a run of a preset says of the paper."""
+    config = load_config(flags=given, base=read_preset(preset))
+    built = build_encoder(encoder, 16, 33, pooling=config.encoder.pooling)
+    resolved = config.model_copy(update={"moco": config.moco.model_copy(update={"queue_size": 4096})})
+    head = nn.Identity() if classes else None
+    return left_open(Fitted(built, head, (), 0.0, 1.0, [], resolved, {}), config)
+
+
+def test_a_run_that_claims_to_be_the_papers_says_what_was_left_open() -> None:
+    same = {"seed": 3, "device": "cpu", "threads": 1, "data.machine": "fan", "data.ids": ["00"], "cache_gb": 1}
+    told = claim_of("dcase2020", "resnet50", same)
+    assert told.startswith("the paper leaves open, and here are: temperature 0.07, queue 4096, positives the other")
+    assert told.endswith("global average pooling, scorer knn.")
+    told = claim_of("dcase2022", "mobilenetv2", {**same, "encoder.weights": "/runs/pre"}, classes=True)
+    assert told.endswith("head arcface, scale 30, margin 0.7, classes of the root, global average pooling, scorer knn.")
+
+
+def test_a_run_that_is_not_the_papers_says_what_was_changed() -> None:
+    told = claim_of("dcase2020", "resnet50", {"optimiser.epochs": 3, "seed": 1})
+    assert told == "changed: optimiser.epochs 3 for 150."
+    told = claim_of("dcase2020", "resnet50", {"encoder.pooling": "bands", "features.mel_scale": "htk"})
+    assert told == "changed: features.mel_scale htk for slaney, encoder.pooling bands for None."
+
+
+@pytest.mark.parametrize(("encoder", "pooling"), [("mobilefacenet", "places"), ("small", "statistics")])
+def test_of_pooling_that_of_the_encoder_is_told(monkeypatch: pytest.MonkeyPatch, encoder: str, pooling: str) -> None:
+    changed = {"encoder": {"name": encoder}, "views": {"stretch": 1.0}}
+    monkeypatch.setattr(train_detector_module, "read_preset", lambda _: {**read_preset("dcase2020"), **changed})
+    config = load_config(base={**read_preset("dcase2020"), **changed})
+    fitted = Fitted(build_encoder(encoder, 16, 33), None, (), 0.0, 1.0, [], config, {})
+    assert f", {train_detector_module.POOLING[pooling]}, scorer" in left_open(fitted, config)

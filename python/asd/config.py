@@ -1,12 +1,12 @@
-"""Every setting of the system: frozen models, TOML in, resolved TOML out.
+"""Every setting of the system: frozen models, TOML in and out.
 
-Precedence: ``-c file.toml`` < ``--set a.b=c`` < flags. Unknown keys are refused with the nearest name.
+Precedence: a preset < ``-c file.toml`` < ``--set a.b=c`` < flags. Unknown keys are refused with the nearest name.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -264,7 +264,7 @@ class Config(Frozen):
         scorer: what decides: ``"auto"`` is `asd.detect.DEFAULT_SCORER` with a network, else the baseline.
         aggregate: score of a recording of many windows: mean of its highest 5 % (``"top"``), mean, or max.
         false_alarm_rate: share of normal recordings that may lie above the threshold.
-        force: accept fewer than 10 normals.
+        force: accept fewer than 10 normals behind a threshold.
         threads: of the front end and of the network on a CPU; none means all that this process may use,
             shared evenly among the processes of ``torchrun`` on a machine.
         seed: of weights, order and views.
@@ -324,7 +324,7 @@ class Config(Frozen):
         return views.alpha == 0 and not views.crop and views.stretch == 1 and self.variants.gain == 0
 
     def to_toml(self) -> str:
-        """Return the resolved settings; reading them back gives an equal object."""
+        """Return the settings as given, with all defaults; reading them back gives an equal object."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
 
@@ -394,6 +394,19 @@ def read_preset(name: str) -> dict[str, Any]:
     if name not in presets():
         raise UsageError(f"no preset {name!r}.{nearest(name, presets())}", f"There are: {', '.join(presets())}.")
     return tomllib.loads((_PRESETS / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def differences(before: Config, after: Config) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the dotted keys whose values differ, with both values."""
+    yield from _differences(before.model_dump(), after.model_dump())
+
+
+def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    for key, value in before.items():
+        if isinstance(value, dict):
+            yield from ((f"{key}.{inner}", *values) for inner, *values in _differences(value, after[key]))
+        elif value != after[key]:
+            yield key, value, after[key]
 
 
 def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -127,7 +127,7 @@ def stored_settings(
         UsageError: a flag says something else; names it.
         RunFolderError: there is no such run, or it has ended.
     """
-    from asd.config import load_config
+    from asd.config import differences, load_config
     from asd.runs import require_unfinished
 
     require_unfinished(folder)
@@ -135,7 +135,7 @@ def stored_settings(
     base = stored.model_dump(mode="json", exclude_none=True)
     flags = {**flags, "preset": preset}
     given = load_config(file, assignments, flags, base)
-    for key, before, now in _differences(stored.model_dump(), given.model_dump()):
+    for key, before, now in differences(stored, given):
         if key in PATHS and Path(before).resolve() == Path(now).resolve():
             continue
         raise UsageError(
@@ -195,15 +195,6 @@ def _leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any
             yield f"{above}{key}", value
 
 
-def _differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Yield the dotted keys whose values differ, with both."""
-    for key, value in stored.items():
-        if isinstance(value, dict):
-            yield from ((f"{key}.{inner}", *values) for inner, *values in _differences(value, given[key]))
-        elif value != given[key]:
-            yield key, value, given[key]
-
-
 def need_torch() -> None:
     """Make sure that networks can be trained.
 
@@ -240,7 +231,7 @@ def show_network(settings: Config) -> None:
     """Print what the network costs: parameters, operations, memory."""
     import torch
 
-    from asd.models.cost import cost
+    from asd.models.cost import cost, training_bytes
     from asd.models.encoders import build_encoder
 
     shape = settings.features.n_mels, settings.classifier.frames or settings.features.frames
@@ -249,12 +240,16 @@ def show_network(settings: Config) -> None:
         encoder = build_encoder(chosen.name, *shape, width=chosen.width, norm=chosen.norm, pooling=chosen.pooling)
     found = cost(encoder)
     size = settings.optimiser.batch_size or 64
-    clips = 2 * shape[0] * shape[1] * 4 * size
+    frames = max(1, round(settings.views.stretch * shape[1])) if encoder.any_frames else shape[1]
+    clips = size * (2 * shape[0] * shape[1] * 4 + training_bytes(encoder, frames))
     # Weights, gradients and both moments of Adam; MoCo keeps a second set of weights.
     weights = (5 if settings.method != "finetune" else 4) * 4 * found.parameters
     out.print(f"network: {settings.encoder.name}, {found.parameters:,} parameters", markup=False)
     out.print(f"operations: {found.flops / 1e9:.3g} GFLOP a clip of {shape[0]} × {shape[1]}, forward")
-    out.print(f"memory: {weights / 2**20:,.0f} MB of weights and moments, {clips / 2**20:,.0f} MB a batch of {size}")
+    out.print(
+        f"memory: {weights / 2**20:,.0f} MB of weights and moments, about {clips / 2**20:,.0f} MB in training for a "
+        f"batch of {size}"
+    )
 
 
 @contextmanager

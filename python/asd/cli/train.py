@@ -108,7 +108,7 @@ def train(
     channel: Annotated[str | None, typer.Option(help="Channel from 0, or mix. [0]")] = None,
     allow_upsampling: Annotated[bool, typer.Option(help="Accept recordings below 16 kHz.")] = False,
     skip_bad: Annotated[bool, typer.Option(help="Go on without recordings that cannot be read.")] = False,
-    force: Annotated[bool, typer.Option(help="Accept fewer than 10 normals.")] = False,
+    force: Annotated[bool, typer.Option(help="Accept fewer than 10 normals behind a threshold.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace a run of the same name.")] = False,
     threads: Annotated[int | None, typer.Option(help="Threads of the front end. Default: all there are.")] = None,
     config: Annotated[Path | None, typer.Option("-c", "--config", help="Settings as TOML.")] = None,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from asd.config import Frozen
+from asd.detect.gaussian import Floats
 from asd.errors import UsageError
 from asd.features import pre_normalise
 
@@ -32,8 +33,6 @@ BATCH = 64
 
 VARIANT = "/~"
 """Before the number of a variant, at the end of a class's name."""
-
-Floats = NDArray[np.float64]
 
 
 class HeadFacts(Frozen):

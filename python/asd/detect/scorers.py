@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asd.detect import DEFAULT_SCORER
-from asd.detect.baseline import ALONE, SIBLINGS, Floats, Gaussian, Normals, fit_gaussian, log
+from asd.detect.baseline import ALONE, SIBLINGS
 from asd.detect.blas import one_blas_thread
+from asd.detect.gaussian import Floats, Gaussian, Normals, fit_gaussian, log
 from asd.detect.mixture import Mixture
 from asd.detect.neighbours import Density, Nearest, Outlier, WhitenedNearest
 from asd.detect.network import CLASSES, NETWORK, SUMMARY
@@ -215,7 +216,8 @@ class EmbeddingScorer:
             for s in sections
             for start in [f"{name.text}/{s}/"]
         }
-        return cls(name.text, {s: KINDS[name.kind].model.from_arrays(own[s]) for s in sections})
+        with one_blas_thread():  # as when it was fitted, for some fit again
+            return cls(name.text, {s: KINDS[name.kind].model.from_arrays(own[s]) for s in sections})
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ from functools import cached_property
 from math import ceil
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
+
+from asd.detect.gaussian import Floats
 
 TOP_SHARE = 0.05
 """Share of the windows of a recording that ``aggregate="top"`` averages."""
@@ -27,8 +28,6 @@ DECIDED_AT = 0.9
 
 NO_SPREAD = 1e-6
 """Relative range of scores below which they are one score."""
-
-Floats = NDArray[np.float64]
 
 
 def aggregate(scores_W: Floats, how: str) -> float:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 from torchvision.models import MobileNetV2, resnet50
 
 from asd.models import mobilefacenet, small
+from asd.models.norms import Norm, group_norm
 from asd.models.pooling import build_pooling
 
 NAMES = ("small", "mobilenetv2", "mobilefacenet", "resnet50")
 
 OWN_POOLING = {"small": "statistics", "mobilenetv2": "mean", "mobilefacenet": "places", "resnet50": "mean"}
 """How each pools unless asked otherwise; MobileFaceNet's convolution has a weight for every place of the plane."""
-
-GROUP = 16
-"""Channels of a group of group normalisation (Wu & He, 2018); the widths of all our layers are multiples of 8."""
-
-Norm = Callable[[int], nn.Module]
 
 
 class Encoder(nn.Module):
@@ -104,7 +100,7 @@ def build_encoder(
     pooling = pooling or OWN_POOLING[name]
     if name == "mobilefacenet" and pooling != OWN_POOLING[name]:
         raise ValueError("mobilefacenet pools by a convolution of its own")
-    layer = nn.BatchNorm2d if norm == "batch" else _group_norm
+    layer = nn.BatchNorm2d if norm == "batch" else group_norm
     net: nn.Module
     if name == "small":
         net, size = small.Small(bands, layer, pooling), small.EMBEDDING_SIZE
@@ -115,10 +111,6 @@ def build_encoder(
     else:
         net, size = _resnet50(bands, layer, pooling)
     return Encoder(name, bands, frames, net, size, pooling)
-
-
-def _group_norm(channels: int) -> nn.Module:
-    return nn.GroupNorm(channels // math.gcd(channels, GROUP), channels)
 
 
 def _resnet50(bands: int, norm: Norm, pooling: str) -> tuple[nn.Module, int]:

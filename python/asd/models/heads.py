@@ -23,7 +23,7 @@ SCALE_RANGE = (math.sqrt(2) * math.log(2), 1000.0)
 
 
 class Projection(nn.Module):
-    """MLP d -> d -> size; its output has length 1 (He et al., 2020; Chen et al., 2020)."""
+    """MLP d -> d -> size; its output has length 1 (SimCLR, Chen et al., 2020; in MoCo v2, arXiv 2003.04297)."""
 
     def __init__(self, embedding_size: int, size: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A small network that trains in minutes on a CPU.
+"""A small network that trains in minutes on a CPU; ours, of no paper.
 
 Two convolutions over time see all bands at once: the bands are channels, each with weights of its own, for where in the
 spectrum a machine hums tells it from others. What they give is pooled over time.
@@ -6,17 +6,14 @@ spectrum a machine hums tells it from others. What they give is pooled over time
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
+from asd.models.norms import Norm
 from asd.models.pooling import Statistics, build_pooling
 
 EMBEDDING_SIZE = 128
 WIDTH = 256
-
-Norm = Callable[[int], nn.Module]
 
 
 class Small(nn.Module):

@@ -8,17 +8,23 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from asd.data.catalog import Clip
 
 PACKAGES = ("machine-asd", "numpy", "scipy", "scikit-learn", "torch", "torchaudio", "torchvision")
 
 
-def environment(clips: Sequence[Clip]) -> str:
-    """Return ``env.json``: versions, commit, processor, and the training files with their SHA-256."""
+def environment(clips: Sequence[Clip] | None, more: Mapping[str, Any] | None = None) -> str:
+    """Return ``env.json``: versions, commit, processor, and the training files with their SHA-256.
+
+    Args:
+        clips: None where another file of the run folder names the training files.
+        more: further facts, JSON values.
+    """
     facts = {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -27,8 +33,10 @@ def environment(clips: Sequence[Clip]) -> str:
         "cpu": cpu_name(),
         "cpus": len(os.sched_getaffinity(0)),
         "gpus": gpu_names(),
-        "files": [{"path": c.name, "sha256": _sha256(c.path)} for c in clips],
+        **(more or {}),
     }
+    if clips is not None:
+        facts["files"] = [{"path": c.name, "sha256": sha256_of(c.path)} for c in clips]
     return json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -75,6 +83,10 @@ def _git(folder: Path, *words: str) -> str:
     return told.stdout.strip()
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def sha256_of(path: Path) -> str | None:
+    """Return the SHA-256 of a file as hexadecimal digits; None for one that cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return None

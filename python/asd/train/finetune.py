@@ -107,7 +107,10 @@ class Finetune:
         """Nothing follows."""
 
     def _mix(self, batch: Views, x_BFT: Tensor, partners_B: NDArray[np.int64], share: float) -> Tensor:
-        """Return share of each clip and the rest of its partner: of log-mels, or of the samples behind them."""
+        """Return share of each clip and the rest of its partner: of log-mels, or of the samples behind them.
+
+        Labels are mixed alike (mixup, Zhang et al., 2018).
+        """
         if self._waves is None:
             return share * x_BFT + (1 - share) * x_BFT[sent(partners_B, self._device)]
         return sent(self._waves.mixed(batch.windows_B, batch.windows_B[partners_B], share), self._device)
@@ -122,7 +125,7 @@ class Finetune:
 
     @torch.no_grad()
     def probe(self) -> dict[str, float]:
-        """Return how often the nearest held-out normals are of the same class, by embedding."""
+        """Return how often the nearest held-out normals are of the same machine and section, by embedding."""
         if len(self._plain) < 3 or not bool((self._labels_P != self._labels_P[0]).any()):
             return {}
         encoder = self._classifier.encoder.eval()

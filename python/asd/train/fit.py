@@ -26,7 +26,8 @@ from asd.train.loop import Plan, Task, train
 from asd.train.precision import placed
 from asd.train.ranks import local_device, own_threads
 from asd.train.supply import Supply
-from asd.train.weights import load_encoder
+from asd.train.weights import about_encoder as about_weights
+from asd.train.weights import digest_of_weights, load_encoder, other_front_end
 from asd.words import count
 
 BATCH_SIZE = 64
@@ -139,9 +140,12 @@ def make_encoder(config: Config, frames: int, fresh: bool) -> tuple[Encoder, lis
     encoder = build_encoder(*shape, width=settings.width, norm=settings.norm, pooling=settings.pooling)
     remarks: list[Event] = []
     if settings.weights and fresh:
-        remark = load_encoder(Path(settings.weights), encoder, settings.width, settings.norm)
+        weights = Path(settings.weights)
+        remark = load_encoder(weights, encoder, settings.width, settings.norm)
         told = [f"{settings.name}: weights of {settings.weights}", remark]
         remarks = [Note(text) for text in told if text]
+        if other := other_front_end(about_weights(weights), config.features):
+            remarks.append(Caution(f"{settings.weights}: weights of another front end: {other}"))
     return encoder, remarks
 
 
@@ -179,9 +183,32 @@ def about_encoder(config: Config, encoder: Encoder) -> dict[str, Any]:
         "width": config.encoder.width,
         "norm": config.encoder.norm,
         "pooling": encoder.pooling,
+        "features": config.features.model_dump(mode="json"),
         "method": config.method,
         "seed": config.seed,
     }
+
+
+def resolved_facts(config: Config, steps: int, contrastive: bool) -> dict[str, Any]:
+    """Return for ``env.json`` what the settings became.
+
+    Args:
+        config: resolved.
+        steps: of the optimiser.
+        contrastive: whether there was a queue.
+    """
+    resolved = {
+        "batch_size": config.optimiser.batch_size,
+        **({"queue_size": config.moco.queue_size} if contrastive else {}),
+        "steps": steps,
+        "threads": config.threads,
+        "processes": ranks.world_size(),
+        "device": str(local_device(config.device)),
+    }
+    if not config.encoder.weights:
+        return {"resolved": resolved}
+    weights = Path(config.encoder.weights)
+    return {"resolved": resolved, "weights": {"path": str(weights), "sha256": digest_of_weights(weights)}}
 
 
 def views_settings(config: Config) -> dict[str, Any]:
@@ -210,8 +237,8 @@ def run(
     feed: Mapping[str, Any],
     views: int = 2,
     held: Sequence[str] = (),
-) -> Generator[Event, None, None]:
-    """Train a task on a corpus to the end of its epochs.
+) -> Generator[Event, None, int]:
+    """Train a task on a corpus to the end of its epochs; return the number of steps.
 
     Args:
         config: resolved.
@@ -243,11 +270,12 @@ def run(
             steps_an_epoch=steps_an_epoch,
             folder=place.folder,
             facts=facts,
-            names=list(corpus.paths.strings()),
+            names=corpus.paths,
             checkpoint_seconds=60 * config.checkpoint_minutes,
             stop=stop,
         )
         yield from train(task, iter(supply), plan, config.optimiser, resumed)
+    return plan.steps
 
 
 def digest_of(names: Sequence[str]) -> str:

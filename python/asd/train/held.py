@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
@@ -27,24 +27,28 @@ PROBED = 512
 def hold_out(clips: Sequence[Clip], session_regex: str) -> tuple[list[Clip], list[Clip]]:
     """Return the normals to train on, and max(10, 10 %) of each section, at most half, that no network sees.
 
-    They are the first in the order of a hash of their file names (of their sessions, which stay together), so that a
-    recording that is added moves few others.
+    They are the first in the order of a hash of their file names, so that a recording that is added moves few others;
+    or of their sessions, which stay together, in all sections of a machine.
     """
-    by_section: dict[tuple[str, str], dict[str, list[Clip]]] = defaultdict(lambda: defaultdict(list))
+    units: dict[tuple[str, str, str], list[Clip]] = defaultdict(list)
     for clip in clips:
         session = session_of(clip, session_regex or None)
-        unit = session if session_regex else clip.path.name
-        by_section[clip.machine, clip.section][unit].append(clip)
+        unit = (clip.machine, "", session) if session_regex else (clip.machine, clip.section, clip.path.name)
+        units[unit].append(clip)
+    sizes = Counter(map(_section, clips))
+    taken: Counter[tuple[str, str]] = Counter()
     held: set[Clip] = set()
-    for units in by_section.values():
-        own = sum(map(len, units.values()))
-        wanted = max(FEWEST, math.ceil(SHARE * own))
-        taken: list[Clip] = []
-        for unit in sorted(units, key=_hash):
-            if len(taken) + len(units[unit]) <= own // 2 and len(taken) < wanted:
-                taken += units[unit]
-        held.update(taken)
+    for unit in sorted(units, key=lambda unit: _hash(unit[2])):
+        own = Counter(map(_section, units[unit]))
+        wanted = any(taken[s] < max(FEWEST, math.ceil(SHARE * sizes[s])) for s in own)
+        if wanted and all(taken[s] + count <= sizes[s] // 2 for s, count in own.items()):
+            taken += own
+            held.update(units[unit])
     return [c for c in clips if c not in held], [c for c in clips if c in held]
+
+
+def _section(clip: Clip) -> tuple[str, str]:
+    return clip.machine, clip.section
 
 
 def _hash(name: str) -> bytes:

@@ -64,7 +64,7 @@ class Plan:
     steps_an_epoch: int
     folder: Path
     facts: dict[str, Any]
-    names: Sequence[str]
+    names: Sequence[Path]
     checkpoint_seconds: float
     stop: Callable[[], int | None]
 
@@ -218,7 +218,7 @@ class Watch:
         if math.isfinite(value := loss.item()):
             return
         file = self._plan.folder / "non-finite.json"
-        held = [self._plan.names[number] for number in files_B.tolist()]
+        held = [str(self._plan.names[number]) for number in files_B.tolist()]
         write_text(file, json.dumps({"step": step, "loss": str(value), "recordings": held}, indent=1) + "\n")
         raise DataError(
             f"the loss of step {step} is {value}: the recordings of its batch are in {file}",

@@ -6,6 +6,7 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -42,6 +43,7 @@ class Fitted:
         mean, std: for pre-normalising.
         held: normals that it has not seen.
         config: the settings as they were resolved.
+        resolved: what they became, for ``env.json``.
     """
 
     encoder: Encoder
@@ -51,6 +53,7 @@ class Fitted:
     std: float
     held: Sequence[Clip]
     config: Config
+    resolved: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ class Material:
     def windows_of(self, chosen: set[int]) -> int:
         """Return the number of windows of some files."""
         assert self.corpus.survey is not None
-        return sum(file in chosen for file in self.corpus.survey.files_N.tolist())
+        return int(np.isin(self.corpus.survey.files_N, list(chosen)).sum())
 
 
 def train_network(
@@ -201,10 +204,10 @@ def _contrast(
     if anchored:
         # An epoch is each window of the anchor's section once; they are half of every batch.
         epoch = 2 * material.windows_of({file for file, section in enumerate(own) if section == sections[0]})
-    yield from fit.run(
+    steps = yield from fit.run(
         task, material.corpus, config, place, resumed, windows_an_epoch=epoch, feed=feed, held=material.names_held
     )
-    return _fitted(encoder, None, (), material, config)
+    return _fitted(encoder, None, (), material, config, steps)
 
 
 def _classify(
@@ -234,7 +237,7 @@ def _classify(
     epoch = material.windows
     if settings.frames is not None:
         epoch *= 1 + (survey.frames - settings.frames) // settings.hop
-    yield from fit.run(
+    steps = yield from fit.run(
         task,
         material.corpus,
         config,
@@ -245,7 +248,7 @@ def _classify(
         views=1,
         held=material.names_held,
     )
-    return _fitted(encoder, head, classes, material, config)
+    return _fitted(encoder, head, classes, material, config, steps)
 
 
 def _said(attributes: bool, several: int) -> str:
@@ -253,13 +256,14 @@ def _said(attributes: bool, several: int) -> str:
 
 
 def _fitted(
-    encoder: Encoder, head: nn.Module | None, classes: tuple[str, ...], material: Material, config: Config
+    encoder: Encoder,
+    head: nn.Module | None,
+    classes: tuple[str, ...],
+    material: Material,
+    config: Config,
+    steps: int,
 ) -> Fitted:
     survey = material.corpus.survey
     assert survey is not None
-    return Fitted(encoder, head, classes, survey.mean, survey.std, material.held, config)
-
-
-def facts(fitted: Fitted) -> Mapping[str, Any]:
-    """Return what the run folder's weights say of themselves."""
-    return {**fit.about_encoder(fitted.config, fitted.encoder), "mean": fitted.mean, "std": fitted.std}
+    resolved = fit.resolved_facts(config, steps, contrastive=head is None)
+    return Fitted(encoder, head, classes, survey.mean, survey.std, material.held, config, resolved)
