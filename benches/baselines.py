@@ -17,11 +17,14 @@ from numpy.typing import NDArray
 
 import asd
 from asd.data.catalog import Catalog, Clip, open_catalog
-from asd.detect.baseline import ALONE, SIBLINGS, BaselineScorer, Normals
+from asd.detect.baseline import ALONE, SIBLINGS, BaselineScorer
+from asd.detect.gaussian import Normals
 from asd.detect.pooled import pool
+from asd.evaluate.bootstrap import intervals
+from asd.evaluate.official import aggregate
+from asd.evaluate.scored import Scored
 from asd.features import Unreadable, read_recordings
 
-RESAMPLES = 1_000
 DRAWS = 5
 """Random subsets of the normals, where fewer than all are used."""
 
@@ -84,56 +87,32 @@ def cut(normals: Normals, size: int) -> Normals:
     return Normals(normals.features_ND[:, :size], normals.sections_N, normals.domains_N, normals.units_N)
 
 
-def scores_of(name: str, normals: Normals, tests: dict[str, tuple[Features, NDArray[np.int64]]]) -> dict[str, Features]:
+def scored(name: str, normals: Normals, tests: dict[str, tuple[Features, NDArray[np.int64]]]) -> list[Scored]:
     """Score the test clips of every ID."""
     scorer = BaselineScorer.fit(name, normals, list(tests))
-    return {s: scorer.score({"pooled": x}, s) for s, (x, _) in tests.items()}
+    return [Scored("", s, scorer.score({"pooled": x}, s), y) for s, (x, y) in tests.items()]
 
 
 def row(label: str, name: str, normals: Normals, tests: dict[str, tuple[Features, NDArray[np.int64]]]) -> None:
     """Print a system with all its normals, and its bootstrap interval."""
-    scores = scores_of(name, normals, tests)
-    labels = {s: y for s, (_, y) in tests.items()}
-    rng = np.random.default_rng(0)
-    resampled = []
-    for _ in range(RESAMPLES):
-        picks = {s: stratified(y, rng) for s, y in labels.items()}
-        resampled.append(
-            means({s: labels[s][p] for s, p in picks.items()}, {s: scores[s][p] for s, p in picks.items()})
-        )
-    low, high = np.percentile(resampled, [2.5, 97.5], axis=0)
-    auc, pauc = means(labels, scores)
+    found = intervals(scored(name, normals, tests))
+    cells = [f"{own.value:.3f} ({own.low:.3f}–{own.high:.3f})" for own in (found["auc"], found["pauc"])]
     count = min(np.unique(normals.sections_N, return_counts=True)[1])
-    print(
-        f"| {label} | {count} | {auc:.3f} ({low[0]:.3f}–{high[0]:.3f}) | {pauc:.3f} ({low[1]:.3f}–{high[1]:.3f}) |",
-        flush=True,
-    )
+    print(f"| {label} | {count} | {' | '.join(cells)} |", flush=True)
 
 
 def few(name: str, normals: Normals, tests: dict[str, tuple[Features, NDArray[np.int64]]], count: int) -> None:
-    """Print a system with a part of its normals: mean ± deviation over random parts."""
+    """Print a system with a part of its normals: mean ± standard deviation over random parts."""
     figures = []
     for seed in range(DRAWS):
         rng = np.random.default_rng(seed)
         kept_N = np.zeros(len(normals.units_N), dtype=bool)
         for section in tests:
             kept_N[rng.choice(np.flatnonzero(normals.sections_N == section), count, replace=False)] = True
-        labels = {s: y for s, (_, y) in tests.items()}
-        figures.append(means(labels, scores_of(name, normals[kept_N], tests)))
-    (auc, pauc), (auc_std, pauc_std) = np.mean(figures, axis=0), np.std(figures, axis=0)
-    print(f"| {name} | {count} | {auc:.3f} ± {auc_std:.3f} | {pauc:.3f} ± {pauc_std:.3f} |", flush=True)
-
-
-def stratified(labels_B: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw clips with replacement, normals and anomalies each in their number."""
-    return np.concatenate([rng.choice(np.flatnonzero(labels_B == y), (labels_B == y).sum()) for y in (0, 1)])
-
-
-def means(labels: dict[str, NDArray[np.int64]], scores: dict[str, Features]) -> tuple[float, float]:
-    """Return mean AUC and pAUC over the IDs."""
-    figures = [(asd.evaluate.auc(labels[s], scores[s]), asd.evaluate.pauc(labels[s], scores[s])) for s in labels]
-    auc, pauc = np.mean(figures, axis=0)
-    return float(auc), float(pauc)
+        mean = aggregate(scored(name, normals[kept_N], tests), 2020).mean
+        figures.append((mean["auc"], mean["pauc"]))
+    cells = [f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}" for values in zip(*figures, strict=True)]
+    print(f"| {name} | {count} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -5,23 +5,28 @@
 FOLDER is a data root with several IDs of one machine in the DCASE 2020 layout. Every variant is trained with the `asd`
 command, scored, and compared with the training-free baseline of the same run by a paired bootstrap over clips.
 Variants are to be chosen by the IDs of the first half alone; those of the second half are shown apart. Runs that are
-there already are not made again, so the table can be made in parts.
+there already are not made again, so the table can be made in parts. A run is known by its data root, machine, method
+with its preset, settings and seed.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
+import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-import asd
+from asd.config import read_preset
 from asd.data.catalog import open_catalog
+from asd.evaluate.bootstrap import Figure, paired
+from asd.evaluate.official import aggregate
+from asd.evaluate.scored import Scored, scored_of
 from asd.runs import Run
 
 PLAIN = ("variants.regions=0", "variants.gain=0")
@@ -49,6 +54,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "contrastive, τ 0.2": ("contrastive", "moco.temperature=0.2"),
     "contrastive, 40 epochs": ("contrastive", "optimiser.epochs=40"),
     "contrastive, group normalisation": ("contrastive", "encoder.norm=group"),
+    "contrastive, mean over time": ("contrastive", "encoder.pooling=mean"),
+    "finetune, mean over time": ("finetune", "encoder.pooling=mean"),
     "finetune, no variants": ("finetune", *PLAIN),
     "finetune, no variants, the paper's views": ("finetune", *PLAIN, *PAPER),
     "finetune, softmax": ("finetune", "classifier.head=softmax"),
@@ -57,6 +64,18 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "finetune, mixup": ("finetune", "classifier.mixup=logmel"),
     "contrastive, MobileNetV2, 10 epochs": ("contrastive", "encoder.name=mobilenetv2", *QUICK),
     "finetune, MobileNetV2, 10 epochs": ("finetune", "encoder.name=mobilenetv2", *QUICK),
+    "finetune, MobileNetV2, 10 epochs, bands kept apart": (
+        "finetune",
+        "encoder.name=mobilenetv2",
+        "encoder.pooling=bands",
+        *QUICK,
+    ),
+    "finetune, MobileNetV2, 10 epochs, mean and deviation": (
+        "finetune",
+        "encoder.name=mobilenetv2",
+        "encoder.pooling=statistics",
+        *QUICK,
+    ),
     "finetune, MobileFaceNet, 10 epochs": ("finetune", "encoder.name=mobilefacenet", "views.stretch=1", *QUICK),
 }
 
@@ -80,10 +99,7 @@ SCORERS = (
 FEW = (20, 50)
 """Normals of an ID, where not all are used."""
 
-RESAMPLES = 1_000
-
-Scores = dict[str, tuple[NDArray[np.float64], NDArray[np.int64]]]
-"""For each ID scores and labels, clips in one order."""
+FIGURES: tuple[Figure, ...] = ("auc", "pauc")
 
 
 def main() -> None:
@@ -108,7 +124,7 @@ def main() -> None:
         table.scorer_row(scorer)
     for count in FEW:
         table.few_row(count)
-    print(f"\n{table.tried} rows; mean ± deviation over seeds. Of the runs, each is compared with its own baseline.")
+    table.footer()
 
 
 class Table:
@@ -120,18 +136,26 @@ class Table:
         self.pretrained: Path | None = arguments.pretrained
         self.machine = arguments.machine or open_catalog(self.data).machines()[0]
         self.sections = open_catalog(self.data).sections(self.machine)
-        self.tried = 0
+        self.printed = self.defined = 0
 
     def header(self) -> None:
         """Print the head of the table."""
         half = len(self.sections) // 2
         chosen, shown = "/".join(self.sections[:half]), "/".join(self.sections[half:])
+        print(f"`python {shlex.join(sys.argv)}`\n")
         print(f"{self.machine} in {self.data.name}; baseline-siblings beside each, and its difference to the row\n")
         print(
             f"| system | seeds | fused AUC/pAUC | IDs {chosen} | IDs {shown} | AUC − baseline (95 %) | "
-            "pAUC − baseline (95 %) | network alone |"
+            f"pAUC − baseline (95 %) | IDs {shown}: AUC − baseline | IDs {shown}: pAUC − baseline | network alone |"
         )
-        print("|---|---|---|---|---|---|---|---|", flush=True)
+        print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
+
+    def footer(self) -> None:
+        """Print how many systems there are to choose among, and how the figures are to be read."""
+        print(
+            f"\n{self.printed} of the {self.defined} rows that were defined; mean ± standard deviation over seeds. Of "
+            "the runs, each is compared with its own baseline."
+        )
 
     def row(self, name: str, method: str, settings: list[str]) -> None:
         """Print a variant."""
@@ -156,18 +180,19 @@ class Table:
             self._print(f"contrastive (default), {count} normals an ID", runs)
 
     def _wanted(self, name: str) -> bool:
+        self.defined += 1
         return not self.only or any(word in name for word in self.only)
 
     def _train(self, method: str, settings: list[str], seed: int, data: Path | None = None) -> Path:
         """Train and score a variant, if its run is not there; return the run folder."""
+        data = data or self.data
         words = [f"--set={setting}" for setting in settings]
-        key = hashlib.sha256(repr((method, settings, seed, str(data))).encode()).hexdigest()[:12]
-        run = self.folder / f"{method}-{seed}-{key}"
+        run = self.folder / run_name(data, self.machine, method, settings, seed)
         if not (run / "scores.csv").exists() and not self.there:
             again = ["--overwrite"] if run.exists() else []
             self._asd(
                 "train",
-                f"--data={data or self.data}",
+                f"--data={data}",
                 f"--machine={self.machine}",
                 "--id=all",
                 f"--method={method}",
@@ -188,13 +213,14 @@ class Table:
 
     def _few(self, count: int, seed: int) -> Path:
         """Return a data root with links to `count` normals of each ID, and to all test clips."""
-        root = self.folder / f"data-{count}-{seed}"
         catalog = open_catalog(self.data)
         rng = np.random.default_rng(seed)
         clips = [c for c in catalog.clips if c.machine == self.machine and c.split == "test"]
         for section in self.sections:
             normals = catalog.select(self.machine, [section], "train")
             clips += [normals[i] for i in rng.choice(len(normals), count, replace=False)]
+        # A folder for each choice: links of another one do not get in between.
+        root = self.folder / f"data-{count}-{seed}-{digest([str(clip.path) for clip in clips])}"
         for clip in clips:
             link = root / clip.name
             link.parent.mkdir(parents=True, exist_ok=True)
@@ -207,69 +233,59 @@ class Table:
 
     def _print(self, name: str, runs: list[Path]) -> None:
         runs = [run for run in runs if (run / "scores.csv").exists()]
-        self.tried += 1
         if not runs:
             return
+        self.printed += 1
         half = len(self.sections) // 2
         fused = [scores(run, None) for run in runs]
-        alone = [scores(run, "ensemble") for run in runs]
         base = [scores(run, "baseline-siblings") for run in runs]
-        parts = [self.sections, self.sections[:half], self.sections[half:]]
-        cells = [spread([means(own, part) for own in fused]) for part in parts]
-        cells += [f"{middle:+.3f} ({low:+.3f} to {high:+.3f})" for middle, low, high in paired(fused, base)]
-        cells.append(spread([means(own, self.sections) for own in alone]))
+        every, shown = self.sections, self.sections[half:]
+        cells = [spread(fused, part) for part in (every, self.sections[:half], shown)]
+        cells += [difference(fused, base, part, figure) for part in (every, shown) for figure in FIGURES]
+        cells.append(spread([scores(run, "ensemble") for run in runs], every))
         print(f"| {name} | {len(runs)} | {' | '.join(cells)} |", flush=True)
 
 
-def scores(run: Path, scorer: str | None) -> Scores:
+def run_name(data: Path, machine: str, method: str, settings: list[str], seed: int) -> str:
+    """Return the name of a run, another for everything that its figures depend on; the preset is the method's own."""
+    return f"{method}-{seed}-{digest([str(data), machine, method, read_preset(method), settings, seed])}"
+
+
+def digest(facts: object) -> str:
+    """Return a short name for JSON values."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def scores(run: Path, scorer: str | None) -> list[Scored]:
     """Return the scores of a run, of the scorer that decides or of one beside it."""
     opened = Run.open(run)
-    rows = opened.scores() if scorer is None or opened.detector()["scorer"] == scorer else opened.beside()[scorer]
-    found: Scores = {}
-    for section in sorted({row.section for row in rows}):
-        own = sorted((row for row in rows if row.section == section), key=lambda row: row.path)
-        found[section] = np.array([row.score for row in own]), np.array([row.label for row in own])
-    return found
+    return scored_of(
+        opened.scores() if scorer is None or opened.detector()["scorer"] == scorer else opened.beside()[scorer]
+    )
 
 
-def means(found: Scores, sections: list[str]) -> tuple[float, float]:
-    """Return mean AUC and pAUC over the IDs."""
-    figures = [(asd.evaluate.auc(y, x), asd.evaluate.pauc(y, x)) for x, y in (found[s] for s in sections)]
-    auc, pauc = np.mean(figures, axis=0)
-    return float(auc), float(pauc)
+def of(runs: Sequence[Sequence[Scored]], sections: Sequence[str]) -> list[list[Scored]]:
+    """Return of each run some IDs."""
+    return [[group for group in run if group.section in sections] for run in runs]
 
 
-def spread(figures: list[tuple[float, float]]) -> str:
-    """Return mean ± deviation of AUC and pAUC over the seeds."""
-    mean, std = np.mean(figures, axis=0), np.std(figures, axis=0)
-    return f"{mean[0]:.3f} ± {std[0]:.3f} / {mean[1]:.3f} ± {std[1]:.3f}"
+def spread(runs: Sequence[Sequence[Scored]], sections: Sequence[str]) -> str:
+    """Return mean ± standard deviation of AUC and pAUC over the seeds; of one seed the figures alone."""
+    found = [aggregate(run, 2020).mean for run in of(runs, sections)]
+    told = []
+    for figure in FIGURES:
+        values = [mean[figure] for mean in found]
+        deviation = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+        told.append(f"{np.mean(values):.3f}{deviation}")
+    return " / ".join(told)
 
 
-def paired(ours: list[Scores], theirs: list[Scores]) -> Iterator[tuple[float, float, float]]:
-    """Yield for AUC and pAUC the mean difference over seeds, and its 95 % interval: clips are drawn, the same for all.
-
-    Normals and anomalies of each ID are drawn with replacement, each in their number.
-    """
-    rng = np.random.default_rng(0)
-    labels = {section: y for section, (_, y) in ours[0].items()}
-
-    def difference(picks: dict[str, NDArray[np.int64]]) -> NDArray[np.float64]:
-        found = []
-        for own, other in zip(ours, theirs, strict=True):
-            pair = [{s: (x[picks[s]], y[picks[s]]) for s, (x, y) in side.items()} for side in (own, other)]
-            found.append(np.subtract(means(pair[0], list(labels)), means(pair[1], list(labels))))
-        return np.asarray(np.mean(found, axis=0))
-
-    whole = difference({s: np.arange(len(y)) for s, y in labels.items()})
-    drawn = np.array([difference({s: stratified(y, rng) for s, y in labels.items()}) for _ in range(RESAMPLES)])
-    for i in range(2):
-        low, high = np.percentile(drawn[:, i], [2.5, 97.5])
-        yield float(whole[i]), float(low), float(high)
-
-
-def stratified(labels_B: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw clips with replacement, normals and anomalies each in their number."""
-    return np.concatenate([rng.choice(np.flatnonzero(labels_B == y), (labels_B == y).sum()) for y in (0, 1)])
+def difference(
+    ours: Sequence[Sequence[Scored]], theirs: Sequence[Sequence[Scored]], sections: Sequence[str], figure: Figure
+) -> str:
+    """Return the mean difference over seeds, and its 95 % interval: clips are drawn, the same for all."""
+    found = paired(of(ours, sections), of(theirs, sections), figure)
+    return f"{found.value:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
 
 
 if __name__ == "__main__":

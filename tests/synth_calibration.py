@@ -33,7 +33,8 @@ from asd.data.synth import MACHINES, write_dataset
 from asd.data.synth.clip import SEVERITIES, Unit, render
 from asd.data.synth.dataset import DEFAULT_TEST, DEFAULT_TRAIN, file_name, plan
 from asd.data.synth.room import RATE, grid
-from asd.detect.baseline import SIBLINGS, BaselineScorer, Normals
+from asd.detect.baseline import SIBLINGS, BaselineScorer
+from asd.detect.gaussian import Normals
 from asd.detect.pooled import pool
 from asd.evaluate.metrics import auc
 from asd.features import Recording, read_audio, read_recordings

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
 from commands import SMALL, Command, Ended, log_mels, recordings, run
 from test_resume import die_after_step, slowly
@@ -51,6 +53,22 @@ def killed(half: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(half, tmp_path / "half"))
 
 
+@pytest.fixture(scope="module")
+def pump(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A plain folder."""
+    return recordings(tmp_path_factory.mktemp("plain") / "pump7", 12)
+
+
+def dry_run(*words: object) -> Ended:
+    """Run it in this process: nothing is trained."""
+    from typer.testing import CliRunner
+
+    from asd.cli import app
+
+    done = CliRunner().invoke(app, ["train", *map(str, words), "--dry-run"])
+    return Ended(done.exit_code, done.stdout, done.stderr)
+
+
 def train(tmp_path: Path, data: Path, *more: object, **named: object) -> Ended:
     words = ("train", "--machine", "fan", "--data", data, "--runs", tmp_path / "runs", "--name", "run")
     return run(tmp_path / "told", *words, *SHORT, *more, **named)  # type: ignore[arg-type]
@@ -76,20 +94,65 @@ def assert_refused(ended: Ended, code: int, *says: str) -> None:
         (["--preset", "dcase2020", "--method", "finetune"], "--preset dcase2020 is for the method contrastive"),
         (["--preset", "pretrain"], "asd pretrain"),
         (["--scorer", "knm"], "Did you mean 'knn'?"),
-        (["--scorer", "knn", "--method", "baseline"], "the method baseline has none"),
         (["--scorer", "classifier", "--method", "contrastive"], "--method finetune"),
         (["--scorer", "summary", "--encoder", "resnet50"], "resnet50 has no summary"),
         (["--set", "encoder.width=0.5"], "only mobilenetv2 has a width, not small"),
+        (["--encoder", "mobilefacenet", "--set", "encoder.pooling=mean"], "pools by a convolution of its own"),
         (["--encoder", "mobilefacenet"], "--set views.stretch=1"),
         (["--set", "moco.queue_size=20"], "not a multiple of the batch size 8; for example: --set moco.queue_size=16"),
         (["--batch-size", 64], "batch size 64: larger than the training set, which has 28 windows"),
         (["--batch-size", 1], "batch_size"),
         (["--device", "cuda"], "torch finds no GPU"),
-        (["--method", "finetune", "--set", "classifier.frames=64"], "the log-mels have 20 frames"),
+        (
+            ["--method", "finetune", "--set", "classifier.frames=64", "--set", "views.stretch=1"],
+            "the log-mels have 20 frames",
+        ),
     ],
 )
 def test_usage(data: Path, tmp_path: Path, words: list[object], says: str) -> None:
     assert_refused(train(tmp_path, data, *words), 2, says)
+
+
+IDLE = [
+    (("--encoder", "resnet50", "--epochs", 3), "--encoder, --epochs: for a network"),
+    (("--batch-size", 8), "--batch-size: for a network"),
+    (("--device", "cuda"), "--device: for a network"),
+    (("--set", "moco.queue_size=64"), "moco.queue_size: for a network"),
+    (("-c", "idle.toml"), "optimiser.epochs: for a network"),
+]
+
+
+@pytest.mark.parametrize(("words", "says"), IDLE, ids=str)
+def test_settings_of_a_network_where_none_is_trained(
+    pump: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[object, ...], says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("idle.toml").write_text('[optimiser]\nname = "adamw"\nepochs = 3\n')
+    for method in ((), ("--method", "baseline")):
+        ended = dry_run("--normal", pump, *words, *method)
+        assert_refused(ended, 2, says, "--method contrastive")
+        assert ("plain recordings" in ended.err) == (not method)
+    if words != ("--device", "cuda"):
+        assert dry_run("--normal", pump, *words, "--method", "contrastive").code == 0
+
+
+def test_weights_to_start_from_where_no_network_is_trained(pump: Path, weights: Path) -> None:
+    assert_refused(dry_run("--normal", pump, "--from", weights), 2, "--from: for a network")
+
+
+def test_a_file_of_a_run_holds_settings_that_no_one_asked_for(pump: Path, tmp_path: Path) -> None:
+    from asd.config import Config, load_config, read_preset
+
+    (tmp_path / "baseline.toml").write_text(Config().to_toml())
+    words = ("--normal", pump, "-c", tmp_path / "baseline.toml", "--device", "cpu", "--threads", 1)
+    assert dry_run(*words).code == 0
+    (tmp_path / "network.toml").write_text(load_config(base=read_preset("contrastive")).to_toml())
+    assert dry_run("--normal", pump, "-c", tmp_path / "network.toml", "--method", "baseline").code == 0
+
+
+def test_a_scorer_of_a_network_where_none_is_trained(pump: Path) -> None:
+    ended = dry_run("--normal", pump, "--scorer", "knn", "--method", "baseline")
+    assert_refused(ended, 2, "the method baseline has none")
 
 
 def test_one_clip_only(data: Path, tmp_path: Path) -> None:
@@ -99,7 +162,12 @@ def test_one_clip_only(data: Path, tmp_path: Path) -> None:
     assert_refused(run(tmp_path / "told", *words, one), 2, "1 window to train on: 2 are the fewest")
 
 
-OTHER = [("--encoder", "resnet50"), ("--set", "encoder.norm=group"), ("--set", "encoder.name=resnet50")]
+OTHER = [
+    ("--encoder", "resnet50"),
+    ("--set", "encoder.norm=group"),
+    ("--set", "encoder.pooling=mean"),
+    ("--set", "encoder.name=resnet50"),
+]
 
 
 @pytest.mark.parametrize("words", OTHER)
@@ -232,24 +300,80 @@ def test_going_on_with_other_recordings_to_pretrain(data: Path, tmp_path: Path) 
     assert run(tmp_path / "told", *again).code == 0
 
 
-def run_out_of_memory(_: Path, kind: str) -> None:
-    import torch
+GPU_FULL = "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 1 has a total capacity of 1.00 GiB. If reserved"
 
-    from asd.train.contrastive import Contrastive
+
+def run_out_of_memory(_: Path, where: str, what: str, kind: str = "GPU") -> None:
+    """Let a function find a GPU or the machine full."""
+    import importlib
+
+    import torch
 
     def greedy(*_: object) -> None:
         if kind == "GPU":
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+            raise torch.OutOfMemoryError(GPU_FULL)
         torch.empty(2**60)
 
-    Contrastive.loss = greedy  # type: ignore[method-assign,assignment]
+    module, _, owner = where.partition(":")
+    place = importlib.import_module(module)
+    setattr(getattr(place, owner) if owner else place, what, greedy)
 
 
 @pytest.mark.parametrize("kind", ["GPU", "CPU"])
 def test_out_of_memory(data: Path, tmp_path: Path, kind: str) -> None:
-    ended = train(tmp_path, data, hook=partial(run_out_of_memory, kind=kind))
-    assert_refused(ended, 2, "out of memory with batches of 8 clips", "Lower --batch-size, to 4")
+    in_a_step = partial(run_out_of_memory, where="asd.train.contrastive:Contrastive", what="loss", kind=kind)
+    ended = train(tmp_path, data, hook=in_a_step)
+    assert_refused(ended, 2, "asd: out of memory (", "ried to allocate", "Lower --batch-size, to 4")
     assert train(tmp_path, data, "--batch-size", 4).code == 0, "what was refused is not in the way"
+
+
+@pytest.mark.parametrize(
+    ("where", "what"),
+    [("asd.train.fit", "placed"), ("asd.train.supply:Supply", "_as_they_lie"), ("asd.detect.network:Network", "_pass")],
+)
+def test_out_of_memory_outside_of_steps(data: Path, tmp_path: Path, where: str, what: str) -> None:
+    ended = train(tmp_path, data, hook=partial(run_out_of_memory, where=where, what=what))
+    assert_refused(ended, 2, "asd: out of memory (CUDA out of memory. Tried to allocate 20.00 GiB)\n", "--batch-size")
+
+
+def test_a_checkpoint_that_finds_the_gpu_full_is_not_a_wrong_one(killed: Path) -> None:
+    full = partial(run_out_of_memory, where="asd.train.state", what="load_optimiser_state")
+    words = ("train", "--runs", killed.parent, "--name", killed.name, "--resume")
+    ended = run(killed.parent / "told", *words, hook=full)
+    assert_refused(ended, 2, "out of memory", "--batch-size")
+    assert "--overwrite" not in ended.err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
+def test_every_process_says_that_its_memory_is_used_up(
+    error: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from asd.cli._errors import GuardedGroup
+
+    def full(*_: object) -> None:
+        raise error
+
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(typer.core.TyperGroup, "invoke", full)
+    with pytest.raises(typer.Exit) as ended:
+        GuardedGroup(name="asd").invoke(None)
+    assert ended.value.exit_code == 2
+    assert capsys.readouterr().err.startswith("asd: rank 1: out of memory (")
+
+
+def test_another_runtime_error_stays_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    from asd.cli._errors import enough_memory
+
+    with pytest.raises(RuntimeError, match="shapes"), enough_memory("less"):
+        raise RuntimeError("shapes cannot be multiplied")
 
 
 def test_two_trainings_in_one_folder(data: Path, tmp_path: Path) -> None:
@@ -403,7 +527,8 @@ LAYOUTS: dict[str, tuple[Callable[[Path], Path], tuple[object, ...], str]] = {
 def test_the_layout_tells_the_method_and_a_dry_run_what_it_costs(tmp_path: Path, layout: str) -> None:
     make, words, method = LAYOUTS[layout]
     where = ("--normal" if method == "baseline" else "--data", make(tmp_path))
-    ended = run(tmp_path / "told", "train", *words, *where, "--runs", tmp_path / "runs", "--dry-run", *SMALL)
+    small = () if method == "baseline" else SMALL
+    ended = run(tmp_path / "told", "train", *words, *where, "--runs", tmp_path / "runs", "--dry-run", *small)
     assert ended.code == 0, ended.err
     assert f'method = "{method}"' in ended.out
     assert "parameters" in ended.out
@@ -412,7 +537,20 @@ def test_the_layout_tells_the_method_and_a_dry_run_what_it_costs(tmp_path: Path,
 
 
 def test_the_baseline_that_is_asked_for_decides(data: Path, tmp_path: Path) -> None:
+    words = ("train", "--machine", "fan", "--data", data, "--runs", tmp_path / "runs", "--name", "run", "--overwrite")
     for scorer in ("baseline-alone", "baseline-siblings"):
-        assert train(tmp_path, data, "--method", "baseline", "--scorer", scorer, "--overwrite").code == 0
+        told = ("--method", "baseline", "--scorer", scorer, "--set", "features.n_mels=16", "--threads", 1)
+        assert run(tmp_path / "told", *words, *told).code == 0
         described = json.loads((tmp_path / "runs" / "run" / "detector" / "detector.json").read_text())
         assert described["scorer"] == scorer
+
+
+def test_a_dry_run_tells_the_memory_of_what_a_step_looks_at(data: Path, tmp_path: Path) -> None:
+    """Half of each window takes about half the memory."""
+    found = []
+    for share in ("1.0", "0.5"):
+        ended = train(
+            tmp_path / share, data, "--encoder", "mobilenetv2", "--set", f"views.stretch={share}", "--dry-run"
+        )
+        found.append(float(re.search(r"about ([\d,]+) MB in training for a batch of 8", ended.out)[1]))  # type: ignore[index]
+    assert 1.5 < found[0] / found[1] < 2.5

@@ -12,7 +12,8 @@ from sklearn.covariance import LedoitWolf
 
 import asd
 from asd.data.catalog import Clip, open_catalog
-from asd.detect.baseline import ALONE, SIBLINGS, WEIGHTS, BaselineScorer, Normals, cross_fit, fit_gaussian
+from asd.detect.baseline import ALONE, SIBLINGS, BaselineScorer, cross_fit
+from asd.detect.gaussian import WEIGHTS, Normals, fit_gaussian
 from asd.detect.pooled import pool
 from asd.errors import DataError
 from asd.features import Recording, read_recordings

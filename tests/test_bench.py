@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -9,6 +10,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,6 +138,11 @@ def test_jobs_take_turns_and_the_first_round_warms_up() -> None:
     (times,) = results(rounds(jobs, 2, "counting", busy=lambda: 0.0))
     assert seen == ["before a", "a", "before b", "b"] * 3
     assert {name: len(taken) for name, taken in times.items()} == {"a": 2, "b": 2}
+
+
+def test_no_round_begins_too_late_but_one_there_is() -> None:
+    job, late = {"a": Job(1, lambda: None)}, time.monotonic() - 1
+    assert [len(results(rounds(job, 9, "", lambda: 0.0, until))[0]["a"]) for until in (late, late + 60)] == [1, 9]
 
 
 def test_a_job_waits_for_what_the_last_one_left_running() -> None:
@@ -280,8 +288,74 @@ def test_the_bench_of_training_runs_without_a_gpu(peers, tmp_path: Path) -> None
     assert (row["encoder"], row["memory_gb"], row["compiled_over_eager"]) == ("small", None, None)
     assert set(row["ways"]) == {"live", "resident", "on device"}
     for way in row["ways"].values():
-        assert set(way) == {"steps_per_second", "clips_per_second", "utilisation", "data_share"}
+        assert set(way) == {"steps_per_second", "clips_per_second", "share_of_matmul", "mfu", "data_share"}
+        assert way["mfu"] is None and way["share_of_matmul"]["low"] > 0
         assert 0 < way["clips_per_second"]["low"] <= way["clips_per_second"]["median"]
         assert 0 <= way["data_share"]["median"] < 1
     assert row["waiting"]["median"] < 1 and row["live_over_on_device"]["median"] > 0
     assert all(f"| small | {way} |" in told.stdout for way in row["ways"])
+
+
+@pytest.fixture
+def training(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The bench of training as a module, on a machine without librosa."""
+    pytest.importorskip("torchaudio")
+    monkeypatch.setitem(sys.modules, "librosa", None)
+    monkeypatch.delitem(sys.modules, "peers", raising=False)
+    monkeypatch.syspath_prepend(BENCHES)
+    about = importlib.util.spec_from_file_location("bench_of_training", BENCHES / "train.py")
+    assert about is not None and about.loader is not None
+    module = importlib.util.module_from_spec(about)
+    monkeypatch.setitem(sys.modules, "bench_of_training", module)  # where its data classes look themselves up
+    about.loader.exec_module(module)
+    monkeypatch.delitem(sys.modules, "peers")
+    return module
+
+
+class Costly:
+    """Stands in for what measures: every encoder takes three minutes, and one cannot be compiled."""
+
+    def __init__(self, clock: list[float]) -> None:
+        self.size, self.clock = SimpleNamespace(encoders=("a", "b")), clock
+
+    def measure(self, name: str, until: float) -> dict[str, Any]:
+        self.clock.append(self.clock[-1] + 180)
+        return {"encoder": name, "ways": {}, "until": until}
+
+    def compile(self, name: str, row: dict[str, Any], until: float) -> dict[str, Any]:
+        self.clock.append(self.clock[-1] + 180)
+        if name == "a":
+            raise SyntaxError("no triton")
+        return row | {"compiled_until": until}
+
+
+@pytest.mark.parametrize(
+    ("minutes", "wanted"),
+    [
+        (30, [{"until": 900, "error": "SyntaxError: no triton"}, {"until": 1800, "compiled_until": 1800}]),
+        (10, [{"until": 300, "error": "SyntaxError: no triton"}, {"until": 600, "error": "not compiled"}]),
+        (2, [{"until": 60, "error": "not compiled"}, {"error": "left out"}]),
+    ],
+)
+def test_all_encoders_are_measured_before_any_is_compiled_and_what_is_late_is_left_out(
+    training: Any, monkeypatch: pytest.MonkeyPatch, minutes: int, wanted: list[dict[str, Any]]
+) -> None:
+    clock, rows, known = [0.0], [], []
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: clock[-1]))
+    for _ in training.measured(Costly(clock), rows, 60 * minutes, compile=True):
+        known.append([row["encoder"] for row in rows])
+    assert known[:2] == [["a"], ["a", "b"]], "each can be written as soon as it is there"
+    for row, figures in zip(rows, wanted, strict=True):
+        for key, value in figures.items():
+            assert str(row[key]).startswith(str(value)), row
+
+
+def test_a_package_on_the_path_alone_has_no_version(training: Any) -> None:
+    assert training.version("numpy") == np.__version__
+    assert training.version("no-such-package") == "unknown"
+
+
+def test_the_rate_of_products(training: Any) -> None:
+    import torch
+
+    assert 1e7 < training.matmul_rate(torch.device("cpu"), torch.float32, 64) < 1e15

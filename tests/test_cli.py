@@ -30,7 +30,9 @@ def test_help_loads_nothing_heavy() -> None:
     assert told.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["score"], ["report"], ["demo"], ["doctor"], ["data"]])
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["score"], ["report"], ["evaluate"], ["demo"], ["doctor"], ["data"]]
+)
 def test_every_command_explains_itself(command: list[str]) -> None:
     result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from asd.config import Config, DataConfig, FeatureSpec, feature_spec, load_config, parse_config
+from asd.config import Config, DataConfig, FeatureSpec, feature_spec, load_config, parse_config, presets, read_preset
 from asd.errors import UsageError
 
 
@@ -41,6 +42,34 @@ def test_refusals_name_the_key(assignment: str, message: str, hint: str) -> None
         load_config(None, [assignment])
     assert message in caught.value.message
     assert hint in caught.value.hint
+
+
+IDLE = {
+    "views.stretch=1": ("contrastive", "variants.regions=0", "variants.gain=0"),
+    'classifier.mixup="wave"': ("finetune", "views.alpha=0.4"),
+    "classifier.mixup='wave'": ("finetune", "views.crop=true"),
+    "classifier.frames=64": ("finetune", "views.stretch=0.5"),
+    "views.crop=false": ("pretrain", "views.alpha=0"),
+}
+"""Settings of which one leaves the others, or all, without effect, with the preset that they are laid over."""
+
+
+@pytest.mark.parametrize("last", IDLE)
+def test_settings_without_effect_are_refused_with_a_way_out(last: str) -> None:
+    preset, *others = IDLE[last]
+    base = read_preset(preset)
+    with pytest.raises(UsageError) as caught:
+        load_config(None, [*others, last], base=base)
+    ways = re.findall(r"--set ([\w.]+=[\w.]*\w)", caught.value.message)
+    assert ways
+    together = [ways[:-1], ways[-1:]] if "wave" in last else [[way] for way in ways]
+    for way in together:
+        assert load_config(None, [*others, last, *way], base=base)
+
+
+def test_every_preset_is_consistent() -> None:
+    for name in presets():
+        assert load_config(base=read_preset(name)).method in ("baseline", "contrastive", "finetune", "pretrain")
 
 
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:

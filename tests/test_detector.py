@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import asd
 from asd.config import Config, DataConfig
@@ -166,6 +167,10 @@ def test_two_minutes_are_enough(seconds: int, tmp_path: Path) -> None:
     assert 10 <= len(np.unique(table.groups_N)) <= 20
     apart = np.abs(table.starts_N[:, None] - table.starts_N)[table.groups_N[:, None] != table.groups_N]
     assert apart.min() >= 10.0
+    trained.detector.save(tmp_path / "detector")
+    loaded = asd.Detector.load(tmp_path / "detector")
+    assert loaded.describe() == trained.detector.describe()
+    assert loaded.describe()["sections"]["00"]["stretches"]
 
 
 def test_sessions_are_held_out_whole(data_root: Path) -> None:
@@ -193,3 +198,33 @@ def test_too_few_normals(data_root: Path) -> None:
     assert any("only 9 normals can show a false-alarm rate of 10.0% at the lowest" in str(e) for e in events)
     with pytest.raises(DataError, match="cannot be held out"):
         finish(train_baseline(clips[:2], config.model_copy(update={"force": True}), ["00"]))
+
+
+def test_few_normals_are_said_to_be_few_at_any_rate(data_root: Path) -> None:
+    """Thirty can show a rate of 5 %, yet not how far from it they are; fifty need no word."""
+    clips = open_catalog(data_root / "dcase2020_wavs").select("slider", None, "train")
+    for count, few in ((30, True), (60, False)):
+        config = Config(data=DataConfig(machine="slider"), false_alarm_rate=0.05)
+        trained, events = finish(train_baseline(clips[:count], config, ["00"]))
+        low, high = trained.detector.describe()["sections"]["00"]["interval"]
+        told = [event.message for event in events if isinstance(event, Caution)]
+        words = (
+            f"by only {count} normals, a false-alarm rate of 5.0% can as well be anything from {low:.1%} to {high:.1%}"
+        )
+        assert any(words in message for message in told) == few
+        assert not any("extrapolated" in message for message in told)
+
+
+def test_scoring_keeps_blas_to_one_thread(slider: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As fitting does: the last bits of a distance depend on it."""
+    seen: list[int] = []
+
+    def judge(*_: object) -> None:
+        seen.extend(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
+
+    monkeypatch.setattr(asd.Detector, "judge", judge)
+    clips = open_catalog(data_root / "dcase2020_wavs").select("slider", ["00"], "test")[:1]
+    with threadpool_limits(2, "blas"):
+        asd.Detector.load(slider).score([clip.path for clip in clips])
+    assert seen
+    assert set(seen) == {1}

@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 import asd
 from asd import corpus as corpus_module
 from asd.corpus import Corpus, Survey
-from asd.data.manifest import Manifest, build_manifest, open_manifest, read_manifest, survey_manifest
+from asd.data.manifest import Manifest, build_manifest, open_manifest, read_manifest
+from asd.data.survey import survey_manifest
 from asd.errors import AsdError, DataError, RunFolderError
 from asd.events import Caution, Event, Note, Progress
 
@@ -242,7 +243,8 @@ import sys, time
 from pathlib import Path
 import asd
 from asd import corpus
-from asd.data.manifest import build_manifest, survey_manifest
+from asd.data.manifest import build_manifest
+from asd.data.survey import survey_manifest
 corpus.SAVE_SECONDS, corpus.SAVE_SHARE = 0.0, float("inf")
 spec = asd.FeatureSpec(clip_seconds=0.25, n_mels=8)
 for event in survey_manifest(build_manifest(sys.argv[1]), spec, Path(sys.argv[2]), threads=1):

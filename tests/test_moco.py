@@ -6,6 +6,7 @@ import copy
 import math
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from asd.config import Config, OptimiserConfig, VariantsConfig, ViewsConfig
 from asd.models.encoders import build_encoder
@@ -58,11 +60,13 @@ NOTHING_HELD = Held(
 )
 
 
-def task_of(moco: MoCo, classes: Classes | None = None, *, seed: int = 0, regions: int = 0) -> Contrastive:
+def task_of(
+    moco: MoCo, classes: Classes | None = None, *, seed: int = 0, regions: int = 0, gain: float = 0.0
+) -> Contrastive:
     config = Config(
         seed=seed,
         views=ViewsConfig(alpha=0, crop=False),
-        variants=VariantsConfig(regions=regions),
+        variants=VariantsConfig(regions=regions, gain=gain),
         optimiser=OptimiserConfig(precision="float32"),
     )
     return Contrastive(moco, config, classes, NOTHING_HELD)
@@ -71,7 +75,7 @@ def task_of(moco: MoCo, classes: Classes | None = None, *, seed: int = 0, region
 def batch_of(files: Sequence[int], seed: int = 0) -> Views:
     rng = np.random.default_rng(seed)
     views_VBFT = torch.from_numpy(rng.normal(size=(2, len(files), BANDS, FRAMES)).astype(np.float32))
-    return Views(views_VBFT, torch.tensor(files), np.asarray(files), 0)
+    return Views(views_VBFT, torch.tensor(files), np.asarray(files), np.asarray(files), 0)
 
 
 def unit(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
@@ -345,9 +349,12 @@ def numbered(count: int) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("batch", "sizes"), [(2, [2]), (8, [8]), (15, [15]), (16, [8, 8]), (20, [10, 10]), (64, [8] * 8), (128, [16] * 8)]
+    ("batch", "sizes"),
+    [(3, [3]), (4, [2, 2]), (8, [4, 4]), (15, [8, 7]), (16, [8, 8]), (20, [10, 10]), (64, [8] * 8), (128, [16] * 8)],
 )
-def test_keys_are_encoded_in_groups_of_an_eighth_but_eight_at_least(batch: int, sizes: list[int]) -> None:
+def test_keys_are_encoded_in_groups_of_an_eighth_eight_clips_each_or_half_the_batch(
+    batch: int, sizes: list[int]
+) -> None:
     moco = moco_of()
     moco.key = Noting()  # type: ignore[assignment]
     order_B = torch.from_numpy(np.random.default_rng(0).permutation(batch))
@@ -381,7 +388,7 @@ def groups_over(steps: range, batch: int, seed: int = 0) -> list[list[list[int]]
     noting = moco.key = Noting()  # type: ignore[assignment]
     moco.follow = lambda: None  # type: ignore[method-assign]
     task, found = task_of(moco, seed=seed), []
-    batch_ = Views(numbered(batch).expand(2, -1, -1, -1), torch.arange(batch), np.arange(batch), 0)
+    batch_ = Views(numbered(batch).expand(2, -1, -1, -1), torch.arange(batch), np.arange(batch), np.arange(batch), 0)
     for step in steps:
         noting.groups = []
         task.loss(batch_, step)
@@ -389,9 +396,10 @@ def groups_over(steps: range, batch: int, seed: int = 0) -> list[list[list[int]]
     return found
 
 
-def test_company_among_keys_is_independent_of_company_among_queries() -> None:
+@pytest.mark.parametrize(("batch", "group"), [(8, 4), (12, 6), (16, 8), (32, 8)])
+def test_company_among_keys_is_independent_of_company_among_queries(batch: int, group: int) -> None:
     """Every two rows of a batch meet in a group of keys as often as chance has it, wherever they lie in the batch."""
-    batch, group, steps = 32, 8, 1500
+    steps = 800
     together_BB = np.zeros((batch, batch))
     for groups in groups_over(range(steps), batch):
         for rows in groups:
@@ -437,7 +445,7 @@ def test_only_rows_of_the_anchor_pass_the_query_network() -> None:
     sections = [0, 1, 0, 2] * 4
     moco.register_parameter("somewhere", nn.Parameter(torch.zeros(1)))
     task = task_of(moco, Classes(sections, anchor=0))
-    batch = Views(numbered(16).expand(2, -1, -1, -1), torch.arange(16), np.arange(16), 0)
+    batch = Views(numbered(16).expand(2, -1, -1, -1), torch.arange(16), np.arange(16), np.arange(16), 0)
     task.loss(batch, 0)
     task.after_step()
     assert asked.groups == [[0, 2, 4, 6, 8, 10, 12, 14]]
@@ -465,12 +473,43 @@ def test_a_batch_of_hardly_an_anchor_takes_others_in_for_company(anchors: int) -
     assert loss.item() == pytest.approx(wanted, abs=1e-5)
 
 
+@given(st.lists(st.booleans(), min_size=2, max_size=40))
+def test_anchors_are_the_rows_that_sorting_on_the_device_would_give(own: list[bool]) -> None:
+    task = task_of(moco_of(queue=16), Classes([1, 0], anchor=0))
+    own_B = torch.tensor(own)
+    wanted_A = own_B.int().argsort(descending=True, stable=True)[: max(2, int(own_B.sum()))]
+    rows_A, weight_A = task._anchors(own_B.long().numpy())
+    assert rows_A is not None
+    assert torch.equal(rows_A, wanted_A)
+    assert torch.equal(weight_A, own_B[wanted_A].float())
+
+
+class NoAnswer(TorchDispatchMode):
+    """Refuses what would wait for a GPU: numbers and sizes that are known only when it has got that far."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func not in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default), func
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("classes", [None, Classes([0, 1] * 4), Classes([0, 1] * 4, anchor=0)])
+def test_a_step_asks_the_device_nothing(classes: Classes | None) -> None:
+    task = task_of(moco_of(queue=16), classes, regions=3)
+    batch = batch_of(range(8))
+    with NoAnswer():
+        loss, _ = task.loss(batch, 0)
+        loss.backward()
+        task.after_step()
+    with pytest.raises(AssertionError), NoAnswer():
+        int(loss)
+
+
 def test_without_an_anchor_all_rows_pass_the_query_network() -> None:
     moco = moco_of(queue=16)
     asked = moco.query = Noting()  # type: ignore[assignment]
     moco.follow = lambda: None  # type: ignore[method-assign]
     task_of(moco, Classes([0, 1] * 8)).loss(
-        Views(numbered(16).expand(2, -1, -1, -1), torch.arange(16), np.arange(16), 0), 0
+        Views(numbered(16).expand(2, -1, -1, -1), torch.arange(16), np.arange(16), np.arange(16), 0), 0
     )
     assert asked.groups == [list(range(16))]
 
@@ -497,6 +536,19 @@ def test_variants_are_classes_of_their_own() -> None:
     assert set(found.tolist()) == {20, 21, 22, 23}
     loss, _ = task.loss(batch_of([5] * 16), 1)
     assert loss > 0
+
+
+def test_a_level_needs_no_variants_and_changes_no_class() -> None:
+    kept = []
+    for gain in (0.0, 0.5):
+        torch.manual_seed(0)
+        moco = moco_of(Tiny(norm=False), queue=16)
+        task = task_of(moco, gain=gain)
+        task.loss(batch_of(range(16)), 0)
+        task.after_step()
+        kept.append(moco.queue.keys_KD)
+        assert moco.queue.sections_K.tolist() == list(range(16))
+    assert (kept[0] - kept[1]).norm(dim=1).min() > 1e-3
 
 
 def test_small_trains_in_float32_and_bfloat16() -> None:

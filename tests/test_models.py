@@ -19,7 +19,7 @@ import safetensors.torch
 from torch import nn
 from torchvision.models import MobileNet_V2_Weights, ResNet50_Weights
 
-from asd.models.cost import cost
+from asd.models.cost import cost, training_bytes
 from asd.models.encoders import NAMES, adapt_weights, build_encoder
 from asd.models.heads import KINDS, SCALE_RANGE, Projection, build_head
 from asd.models.mobilefacenet import stretch
@@ -94,6 +94,42 @@ def test_torchvision_networks_have_one_channel_and_no_classifier(name, weights, 
     # Published in 10^9 multiply-adds, at 224 x 224.
     expected = 2e9 * weights.meta["_ops"] - 2 * (classifier + 2 * stem * 112 * 112)
     assert cost(built).flops == pytest.approx(expected, rel=0.005)
+
+
+@pytest.mark.parametrize(
+    ("name", "bands", "size"),
+    [("mobilenetv2", 128, 1280 * 4), ("mobilenetv2", 33, 1280 * 2), ("resnet50", 40, 2048 * 2)],
+)
+def test_pooling_over_time_and_frequency(name, bands, size):
+    x_BFT = clips(3, bands)
+    found = {}
+    for pooling in ("mean", "statistics", "bands"):
+        torch.manual_seed(0)
+        built = build_encoder(name, bands, FRAMES, pooling=pooling).eval()
+        with torch.no_grad():
+            found[pooling] = built(x_BFT)
+        assert found[pooling].shape == (3, built.embedding_size)
+    assert found["bands"].shape[1] == size
+    channels = found["mean"].shape[1]
+    np.testing.assert_allclose(found["bands"].reshape(3, channels, -1).mean(2), found["mean"], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found["statistics"][:, :channels], found["mean"], rtol=1e-5, atol=1e-6)
+    assert (found["statistics"][:, channels:] > 0).all()
+
+
+def test_pooling_of_small_is_over_time():
+    x_BFT = clips(3)
+    built = build_encoder("small", BANDS, FRAMES, pooling="mean").eval()
+    with torch.no_grad():
+        maps_BC1T = built.net.second(built.net.first(x_BFT.unsqueeze(1).transpose(1, 2)))
+        expected = built.net.embedding(maps_BC1T.mean((2, 3)))
+        np.testing.assert_allclose(built(x_BFT), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_mobilefacenet_pools_by_its_convolution_alone():
+    with pytest.raises(ValueError, match="convolution of its own"):
+        build_encoder("mobilefacenet", BANDS, FRAMES, pooling="mean")
+    with pytest.raises(ValueError, match="no pooling"):
+        build_encoder("small", BANDS, FRAMES, pooling="max")
 
 
 def test_width_scales_mobilenet():
@@ -513,17 +549,18 @@ def test_adacos_follows_the_paper():
         x = built.centres.detach()[labels] + (1 - step / 6) * 0.5 * torch.randn(8, D)
         cosines = cosines_of(built, x)
         scale = adacos_scale(scale, cosines, labels.numpy())
+        built.follow(x, labels)
         np.testing.assert_allclose(built(x, labels).detach().numpy(), scale * cosines, rtol=1e-3, atol=1e-4)
         assert float(built.scale) == pytest.approx(scale, rel=1e-4)
 
 
-def test_adacos_scale_moves_in_training_with_labels_only():
+def test_adacos_scale_moves_where_it_follows_a_batch_only():
     built, x, labels = head("adacos"), torch.randn(5, D), torch.zeros(5, dtype=torch.int64)
     before = float(built.scale)
     built(x)
-    built.eval()(x, labels)
+    built(x, labels)
     assert float(built.scale) == before
-    built.train()(x, labels)
+    built.follow(x, labels)
     assert float(built.scale) != before
     assert not built.scale.requires_grad
     assert "scale" in built.state_dict()
@@ -531,7 +568,9 @@ def test_adacos_scale_moves_in_training_with_labels_only():
 
 def test_two_batches_before_one_backward_pass():
     built, x, labels = head("adacos"), torch.randn(5, D, requires_grad=True), torch.arange(5) % C
-    (built(x, labels).sum() + built(-x, labels).sum()).backward()
+    logits = built(x, labels).sum()
+    built.follow(-x, labels)
+    (logits + built(-x, labels).sum()).backward()
     assert x.grad.isfinite().all()
 
 
@@ -545,6 +584,7 @@ def test_adacos_scale_stays_within_bounds_however_the_clips_lie(classes, towards
             built.centres.copy_(torch.ones(classes, D))
         x = built.centres[labels] * (1 if towards == "own" else -1 if towards == "others" else 1)
     for _ in range(2000 if towards == "all" else 50):
+        built.follow(x, labels)
         logits = built(x, labels)
     assert SCALE_RANGE[0] - 1e-6 <= float(built.scale) <= SCALE_RANGE[1]
     assert logits.isfinite().all()
@@ -558,6 +598,7 @@ def test_a_head_learns_to_tell_classes_apart(kind):
     optimiser = torch.optim.Adam(built.parameters(), 0.05)
     for _ in range(60):
         optimiser.zero_grad()
+        built.follow(x, labels)
         nn.functional.cross_entropy(built(x, labels), labels).backward()
         optimiser.step()
     assert (built.eval()(x).argmax(1) == labels).all()
@@ -577,7 +618,7 @@ def test_logits_are_float32_under_autocast(kind):
 @each_head
 def test_weights_of_heads_survive_a_file(kind):
     built, x = head(kind), torch.randn(5, D)
-    built(x, torch.arange(5) % C)
+    built.follow(x, torch.arange(5) % C)
     again = head(kind, seed=1)
     again.load_state_dict(safetensors.torch.load(safetensors.torch.save(built.state_dict())))
     assert torch.equal(built(x), again(x))
@@ -592,3 +633,29 @@ def test_one_class_is_refused(kind):
 def test_unknown_heads_are_refused():
     with pytest.raises(ValueError, match="cosface"):
         head("cosface")
+
+
+@pytest.mark.parametrize("name", ["small", "mobilenetv2"])
+def test_training_takes_the_memory_that_is_found_without_it(name: str) -> None:
+    """What a real pass keeps, but weights; a measurement of the storages that live when it has ended."""
+    built = encoder(name).train()
+    x_BFT = torch.randn(3, built.bands, built.frames)
+    weights = {t.untyped_storage().data_ptr() for t in built.state_dict().values()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        built(x_BFT)
+    measured = sum(storage.nbytes() for pointer, storage in kept.items() if pointer not in weights)
+    assert 3 * training_bytes(built, built.frames) == pytest.approx(measured, rel=0.02)
+    assert training_bytes(built, 2 * built.frames) == pytest.approx(2 * training_bytes(built, built.frames), rel=0.2)
+
+
+def test_training_resnet50_takes_gigabytes() -> None:
+    """2,116 MB a batch of 32, as measured."""
+    with torch.device("meta"):
+        built = build_encoder("resnet50", 128, 313)
+    assert 32 * training_bytes(built, 313) / 2**20 == pytest.approx(2116, rel=0.005)

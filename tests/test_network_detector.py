@@ -159,6 +159,46 @@ def test_the_embedding_is_that_of_the_encoder_on_normalised_log_mels() -> None:
     assert {x.dtype for x in embedded.values()} == {np.dtype(np.float64)}
 
 
+@pytest.fixture
+def tf32() -> Iterator[Callable[[], tuple[bool, bool]]]:
+    """Allows TF32, as a training on a GPU does; tells whether matrix products and convolutions may use it."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = True
+    yield lambda: (matmul.allow_tf32, cudnn.allow_tf32)
+    matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+def test_embeddings_are_made_without_tf32(
+    tf32: Callable[[], tuple[bool, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, seen = network_of(), []
+    network.encoder.register_forward_pre_hook(lambda *_: seen.append(tf32()))
+    x_WFT = np.zeros((1, BANDS, FRAMES), np.float32)
+    network.embed(x_WFT)
+    monkeypatch.setattr(Network, "_pass", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        network.embed(x_WFT)
+    assert seen == [(False, False)]
+    assert tf32() == (True, True), "as it was, after an error too"
+
+
+def test_a_variant_of_the_own_section_is_not_its_own() -> None:
+    """A window that sounds like its section with a bent spectrum is as strange as one of another section."""
+    classes = ("pump/00", "pump/00/~1", "pump/00/~2", "pump/02", "pump/02/~1", "pump/02/~2")
+    about = network_of().about.model_copy(update={"head": HeadFacts(kind="softmax", classes=classes)})
+    assert about.places == ("pump/00", "pump/02")
+    head = build_head("softmax", 128, len(classes))
+    network = Network(about, network_of().encoder, head)
+    x_WFT = hum(0, "00", 3)
+    with torch.inference_mode():
+        logits_WC = head(network.encoder(torch.from_numpy((x_WFT + 3) / 2)))
+    p_WC = torch.softmax(logits_WC.double(), 1).numpy()
+    own_WP = p_WC[:, [0, 3]]
+    expected_WP = np.log(1 - own_WP) - np.log(own_WP)
+    np.testing.assert_allclose(network.embed(x_WFT)["classes"], expected_WP, rtol=1e-3, atol=1e-4)
+
+
 def test_stretches_are_averaged() -> None:
     stretched = network_of(frames=16, score_hop=5)
     whole = network_of(frames=16)

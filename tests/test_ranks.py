@@ -15,16 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import distributed
 
 from asd.models.heads import SCALE_RANGE
+from asd.train import ranks
 from commands import PATIENCE, SMALL, Command, Ended, Hook, log_mels, run
 
 TORCHRUN = Path(sys.executable).with_name("torchrun")
 EPOCHS = 6
 
 FIXED = ("--set", "views.alpha=0", "--set", "views.crop=false", "--set", "views.stretch=1", "--set",
-         "variants.regions=0", "--set", "variants.gain=0", "--set", "encoder.norm=group")  # fmt: skip
-"""Nothing is drawn, and no clip knows of the others of its batch."""
+         "variants.regions=0", "--set", "variants.gain=1e-12", "--set", "encoder.norm=group")  # fmt: skip
+"""Nothing is drawn that float32 could hold, and no clip knows of the others of its batch."""
 
 
 def pretraining(data: Path, runs: Path, *more: object) -> tuple[object, ...]:
@@ -254,3 +257,54 @@ def test_torchrun_is_stopped_and_goes_on_with_the_command_that_it_names(data: Pa
     assert told.count("pre-training small on") == 1
     assert weights(tmp_path) == weights(pair)
     assert metrics(tmp_path) == metrics(pair)
+
+
+# On GPUs, which are made up here: what is asked of torch, and in which order
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+    """Stands in for two GPUs and their processes; notes what is asked of them."""
+    found: list[tuple[object, ...]] = []
+
+    def note(name: str) -> Any:
+        return lambda *words, **named: found.append((name, *words, *named.values()))
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", note("device"))
+    monkeypatch.setattr(distributed, "init_process_group", note("begin"))
+    monkeypatch.setattr(distributed, "destroy_process_group", note("end"))
+    monkeypatch.setattr(distributed, "get_rank", lambda: 1)
+    monkeypatch.setattr(ranks, "_get_default_group", lambda: None)
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "1")
+    return found
+
+
+def test_a_process_has_its_gpu_before_it_meets_the_others(asked: list[tuple[object, ...]]) -> None:
+    device = ranks.local_device("auto")
+    with ranks.together(device):
+        pass
+    assert device == torch.device("cuda", 1)
+    assert asked == [("device", device), ("begin", "nccl", ranks.PATIENCE, device), ("end",)]
+
+
+@pytest.mark.parametrize("error", [KeyError("own"), RuntimeError("NCCL timeout"), RuntimeError("own")])
+def test_after_an_error_nobody_waits_for_collectives_of_nccl(asked: list[tuple[object, ...]], error: Exception) -> None:
+    for device, ends in ((torch.device("cuda", 1), []), (torch.device("cpu"), [("end",)])):
+        asked.clear()
+        with pytest.raises(ranks.RankError if "NCCL" in str(error) else type(error)), ranks.together(device):
+            raise error
+        assert [each for each in asked if each[0] == "end"] == ends
+
+
+@pytest.mark.parametrize("wanted", ["auto", "cuda"])
+def test_more_processes_than_gpus(
+    asked: list[tuple[object, ...]], monkeypatch: pytest.MonkeyPatch, wanted: str
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(ranks.RankError, match="no GPU for process 2 of this machine: it has 2 GPUs") as caught:
+        ranks.local_device(wanted)
+    assert "--nproc-per-node 2" in caught.value.hint
+    assert ranks.local_device("cpu") == torch.device("cpu")

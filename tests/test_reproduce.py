@@ -267,7 +267,7 @@ for words in json.loads(sys.argv[1]):
         continue
     run = pathlib.Path(flags["--runs"]) / flags["--name"]
     if "--resume" in words:
-        if "damaged" in (run / "checkpoint" / "1.safetensors").read_text():
+        if "damaged" in sorted((run / "checkpoint").iterdir())[-1].read_text():
             print("asd: a damaged checkpoint", file=sys.stderr)
             sys.exit(4)
         (run / "resumed").write_text("")
@@ -288,6 +288,8 @@ for words in json.loads(sys.argv[1]):
         (run / "checkpoint").mkdir()
         (run / "checkpoint" / "1.safetensors").write_text("")
         time.sleep(60)
+    if told == "memory":
+        sys.exit(2)
     if told == "die":
         os.kill(os.getpid(), 9)
     (run / "DONE").write_text("")
@@ -384,11 +386,31 @@ def test_a_folder_that_cannot_be_gone_on_with_is_begun_anew(
     run_folder = place.folder.run("fan-baseline")
     (run_folder / "checkpoint").mkdir(parents=True)
     (run_folder / "checkpoint" / "1.safetensors").write_text("damaged")
+    (run_folder / "checkpoint" / "2.safetensors").write_text("damaged")
+    (run_folder / "config.toml").write_text("")
     cell = grid.cells[0]
     place.folder.write(cell.name, Record("dcase2020", "full", "baseline", "fan", 0, cell.key, cell.test, cell.clips))
     _, steps = finish(grid, place)
-    assert [s.text for s in steps if s.what == "note"] == ["trained anew: a damaged checkpoint"]
+    assert [s.text for s in steps if s.what == "note"] == [
+        "goes on from the checkpoint before: a damaged checkpoint",
+        "trained anew: a damaged checkpoint",
+    ]
     assert did(steps, "done") == ["fan-baseline"]
+
+
+def test_a_checkpoint_is_kept_where_it_is_not_to_blame(
+    small: Path, tmp_path: Path, pretend: Callable[..., None]
+) -> None:
+    grid, place = grid_of(small, seeds=1, machines=["fan"], methods=["baseline"]), place_of(tmp_path / "out", small)
+    checkpoint = place.folder.run("fan-baseline") / "checkpoint" / "1.safetensors"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_text("")
+    (checkpoint.parents[1] / "config.toml").write_text("")
+    cell = grid.cells[0]
+    place.folder.write(cell.name, Record("dcase2020", "full", "baseline", "fan", 0, cell.key, cell.test, cell.clips))
+    pretend(fan_baseline="memory")
+    assert finish(grid, place)[0] == ["fan-baseline"]
+    assert checkpoint.exists()
 
 
 DAMAGES: dict[str, Callable[[Folder], Any]] = {

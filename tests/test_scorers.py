@@ -7,24 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 from sklearn.covariance import LedoitWolf
 from sklearn.mixture import GaussianMixture
-from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
+from sklearn.preprocessing import normalize
 
 from asd.detect import DEFAULT_SCORER
 from asd.detect.assemble import fit_scorer, load_scorer
-from asd.detect.baseline import (
-    ALONE,
-    SIBLINGS,
-    SMALLEST_DISTANCE,
-    BaselineScorer,
-    Normals,
-    fit_gaussian,
-    log,
-)
+from asd.detect.baseline import ALONE, SIBLINGS, BaselineScorer
 from asd.detect.fusion import SMALLEST_SPREAD, Fused, fuse, scale_of
+from asd.detect.gaussian import SMALLEST_DISTANCE, Normals, fit_gaussian, log
 from asd.detect.mixture import Mixture
-from asd.detect.neighbours import Nearest, by_domain, smote, unit
+from asd.detect.neighbours import Nearest, by_domain, smote
 from asd.detect.network import HeadFacts, NetworkFacts
 from asd.detect.scorers import (
     ENSEMBLE,
@@ -68,19 +62,22 @@ def score(scorer: EmbeddingScorer, rows_ND: Rows) -> Rows:
 NORMALS, TESTS = cloud(0, 60), cloud(1, 9)
 
 
+def cosines(rows_ND: Rows) -> Rows:
+    """Cosine distances to the normals, (N, 60)."""
+    return cdist(rows_ND, NORMALS, "cosine")
+
+
 @pytest.mark.parametrize(("name", "count"), [("knn", 1), ("knn:1", 1), ("knn:5", 5), ("knn:9999", 60)])
 def test_knn_is_the_mean_cosine_distance_to_the_nearest(name: str, count: int) -> None:
-    neighbours = NearestNeighbors(n_neighbors=count, metric="cosine", algorithm="brute").fit(NORMALS)
-    expected_N = neighbours.kneighbors(TESTS)[0].mean(1)
+    expected_N = np.sort(cosines(TESTS), axis=1)[:, :count].mean(1)
     np.testing.assert_allclose(score(fit(name, normals_of(NORMALS)), TESTS), expected_N)
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_whitened_knn_is_the_mahalanobis_distance_to_the_nearest(count: int) -> None:
     covariance_DD = LedoitWolf().fit(NORMALS).covariance_
-    metric = {"VI": np.linalg.inv(covariance_DD)}
-    neighbours = NearestNeighbors(n_neighbors=count, metric="mahalanobis", metric_params=metric).fit(NORMALS)
-    expected_N = neighbours.kneighbors(TESTS)[0].mean(1)
+    distances_NR = cdist(TESTS, NORMALS, "mahalanobis", VI=np.linalg.inv(covariance_DD))
+    expected_N = np.sort(distances_NR, axis=1)[:, :count].mean(1)
     np.testing.assert_allclose(score(fit(f"whitened-knn:{count}", normals_of(NORMALS)), TESTS), expected_N)
 
 
@@ -99,11 +96,21 @@ def test_mahalanobis_with_siblings_is_the_baseline_on_another_embedding() -> Non
 
 
 @pytest.mark.parametrize("count", [3, 20, 59, 200])
-def test_lof_is_that_of_scikit_learn(count: int) -> None:
-    outliers = LocalOutlierFactor(min(count, 59), metric="cosine", novelty=True).fit(NORMALS)
-    np.testing.assert_allclose(
-        score(fit(f"lof:{count}", normals_of(NORMALS)), TESTS), -outliers.score_samples(TESTS), rtol=1e-6
-    )
+def test_lof_by_the_formula(count: int) -> None:
+    """The mean density of the K nearest normals over the own density, the inverse of the mean reachability."""
+    k = min(count, 59)
+    among_RR = cosines(NORMALS)
+    np.fill_diagonal(among_RR, np.inf)
+    reaches_R = np.sort(among_RR, axis=1)[:, k - 1]
+
+    def density(distances_R: Rows) -> tuple[float, Rows]:
+        nearest_K = np.argsort(distances_R)[:k]
+        return 1 / float(np.maximum(distances_R[nearest_K], reaches_R[nearest_K]).mean()), nearest_K
+
+    densities_R = np.array([density(distances_R)[0] for distances_R in among_RR])
+    found = [density(distances_R) for distances_R in cosines(TESTS)]
+    expected = [densities_R[nearest_K].mean() / own for own, nearest_K in found]
+    np.testing.assert_allclose(score(fit(f"lof:{count}", normals_of(NORMALS)), TESTS), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("count", [1, 4])
@@ -211,7 +218,7 @@ def test_each_domain_is_asked_by_itself_and_the_smaller_distance_counts(name: st
 
 
 def test_a_tiny_target_domain_is_filled_up_between_its_normals() -> None:
-    source_ND, target_ND = unit(cloud(3, 100)), unit(cloud(4, 3))
+    source_ND, target_ND = (normalize(cloud(seed, count)) for seed, count in ((3, 100), (4, 3)))
     source, target = by_domain(np.concatenate([source_ND, target_ND]), np.array(["source"] * 100 + ["target"] * 3))
     assert source.tobytes() == source_ND.tobytes()
     assert len(target) == 20
@@ -318,11 +325,11 @@ def test_unknown_names_are_refused(text: str, hint: str) -> None:
     assert caught.value.hint
 
 
-def test_the_default_needs_siblings_only_where_there_are_some() -> None:
-    assert choose_scorer("auto", 3).text == DEFAULT_SCORER
-    assert choose_scorer("auto", 1).kind in (*KINDS, ENSEMBLE)
-    assert "siblings" not in choose_scorer("auto", 1).text
-    assert choose_scorer("knn:3", 1).text == "knn:3"
+def test_the_default_suits_a_machine_without_siblings() -> None:
+    assert choose_scorer("auto").text == DEFAULT_SCORER
+    assert choose_scorer("auto").kind in (*KINDS, ENSEMBLE)
+    assert "siblings" not in choose_scorer("auto").text
+    assert choose_scorer("knn:3").text == "knn:3"
 
 
 CLASSES = ("fan/00/speed_1", "fan/00/speed_2", "fan/02", "pump/00")
@@ -349,6 +356,20 @@ def test_the_classifier_does_not_saturate() -> None:
     assert (np.diff(scores_W) < 0).all()
     assert scores_W.min() > 0
     np.testing.assert_allclose(scores_W, np.exp([-40.0, -60.0, -200.0]))
+    logs_W = scorer.log_score({"classes": np.array([[-40.0], [-60.0], [-200.0], [-1e4]])}, "00")
+    np.testing.assert_allclose(logs_W[:3], [-40.0, -60.0, -200.0])
+    assert np.isfinite(logs_W).all()
+
+
+def test_what_is_fused_of_the_classifier_is_the_logarithm_of_its_score() -> None:
+    """Where a window is strange, the log-odds are the score itself, and far above its logarithm."""
+    odds_WP = np.linspace(-20, 50, 8)[:, None]
+    scorer = ClassifierScorer({"00": 0}, stretches=False)
+    logs_W = scorer.log_score({"classes": odds_WP}, "00")
+    np.testing.assert_allclose(np.exp(logs_W), scorer.score({"classes": odds_WP}, "00"))
+    assert logs_W[-1] == pytest.approx(np.log(50))
+    of_stretches = ClassifierScorer({"00": 0}, stretches=True)
+    np.testing.assert_array_equal(of_stretches.log_score({"classes": odds_WP}, "00"), odds_WP[:, 0])
 
 
 def test_the_classifier_of_stretches_scores_log_odds() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import itertools
 import json
 import math
@@ -11,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,31 +37,38 @@ from asd.config import (
     VariantsConfig,
     ViewsConfig,
     load_config,
+    read_preset,
 )
+from asd.corpus import Paths
 from asd.data.catalog import Clip, open_catalog
 from asd.data.synth import write_dataset
 from asd.errors import AsdError, DataError, RunFolderError, UsageError
 from asd.events import Caution, Event, Note, Progress
 from asd.models.encoders import build_encoder
+from asd.models.heads import build_head
 from asd.models.moco import EMPTY
+from asd.train import detector as train_detector_module
 from asd.train import fit, state
 from asd.train.contrastive import Contrastive, anchor_shares
-from asd.train.detector import train_detector
+from asd.train.detector import left_open, train_detector
 from asd.train.draws import Purpose, generator
+from asd.train.environment import gpu_names
 from asd.train.finetune import Classifier, Finetune
 from asd.train.held import Held, hold_out
 from asd.train.loop import Plan, build_optimiser, learning_rate, train
 from asd.train.network import Fitted, train_network
+from asd.train.precision import autocast
 from asd.train.probe import COLLAPSED
 from asd.train.stretch import part, stretch
 from asd.train.supply import Views
 from asd.train.variants import kinds, vary
 from asd.train.waves import Waves
-from asd.train.weights import FILE, load_encoder, save_encoder
+from asd.train.weights import FILE, about_encoder, load_encoder, save_encoder
 
 BANDS, FRAMES = 16, 20
 SPEC = FeatureSpec(n_mels=BANDS)
 PLAIN = ViewsConfig(alpha=0, crop=False, stretch=0.5)
+WHOLE = ViewsConfig(alpha=0, crop=False)
 
 
 @pytest.fixture(autouse=True)
@@ -127,6 +135,7 @@ class Seen:
     plan: Any = None
     windows: list[np.ndarray] = field(default_factory=list)
     files: list[list[int]] = field(default_factory=list)
+    shown: np.ndarray | None = None
 
 
 @pytest.fixture
@@ -140,6 +149,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
             found.windows.append(batch.windows_B.copy())
             found.files.append(batch.files_B.tolist())
             if step == 0:
+                found.shown = batch.views_VBFT.numpy().copy()
                 task.loss(batch, 0)
                 task.after_step()
         yield from ()
@@ -192,15 +202,33 @@ def test_sessions_stay_together(names: list[str]) -> None:
         assert held
 
 
+sessions = st.lists(st.tuples(st.sampled_from(["00", "02", "04"]), st.integers(0, 30)), max_size=150)
+
+
+@given(sessions)
+def test_sessions_stay_together_in_all_sections(places: list[tuple[str, int]]) -> None:
+    clips = [clip_of(f"s{session}_{n}.wav", section) for n, (section, session) in enumerate(places)]
+    kept, held = hold_out(clips, r"(s\d+)_")
+    assert {c.name.split("_")[0] for c in kept}.isdisjoint({c.name.split("_")[0] for c in held})
+    sizes, taken = (Counter(c.section for c in some) for some in (clips, held))
+    assert all(2 * taken[section] <= size for section, size in sizes.items())
+    # Each session that was left could not be taken, or no section of it wants more.
+    for session in {c.name.split("_")[0] for c in kept}:
+        own = Counter(c.section for c in kept if c.name.split("_")[0] == session)
+        full = any(2 * (taken[section] + count) > sizes[section] - sizes[section] % 2 for section, count in own.items())
+        assert full or all(taken[s] >= max(10, math.ceil(sizes[s] / 10)) for s in own)
+
+
 def test_held_out_recordings_are_never_in_the_corpus(tmp_path: Path, seen: Seen) -> None:
     clips = write_logmels(tmp_path / "data", {"00": 25, "02": 130})
     fitted, _ = finish(train_network(clips, config_of(), ["00", "02"], place_in(tmp_path / "run")))
     held = {str(c.path) for c in fitted.held}
     assert Counter(c.section for c in fitted.held) == {"00": 10, "02": 13}
-    assert held.isdisjoint(seen.plan.names)
-    assert held | set(seen.plan.names) == {str(c.path) for c in clips}
-    fed = {seen.plan.names[file] for file in itertools.chain(*seen.files)}
-    assert fed == set(seen.plan.names)
+    assert isinstance(seen.plan.names, Paths)  # of a set of millions no string each
+    kept = set(map(str, seen.plan.names))
+    assert held.isdisjoint(kept)
+    assert held | kept == {str(c.path) for c in clips}
+    assert {str(seen.plan.names[file]) for file in itertools.chain(*seen.files)} == kept
 
 
 @pytest.mark.parametrize("method", ["contrastive", "finetune"])
@@ -231,13 +259,27 @@ def test_what_cannot_be_held_out_is_refused_before_training(tmp_path: Path) -> N
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
+@pytest.mark.parametrize("count", [10, 19])
+def test_a_threshold_of_fewer_than_ten_held_out_normals_needs_force(tmp_path: Path, seen: Seen, count: int) -> None:
+    clips = write_logmels(tmp_path / "data", {"00": count, "02": 20})
+    with pytest.raises(DataError, match=rf"fan 00: .* {count // 2} are too few \(wanted 10, .* 20 rec") as caught:
+        finish(train_detector(clips, config_of(), ["00", "02"], place_in(tmp_path / "run")))
+    assert "--force" in caught.value.hint
+    assert "--method baseline" in caught.value.hint
+    assert seen.task is None
+    for section, force, held in (("02", False, 10), ("00", True, count // 2)):
+        config = config_of(force=force)
+        trained, _ = finish(train_detector(clips, config, [section], place_in(tmp_path / f"run-{section}")))
+        assert trained.detector.describe()["sections"][section]["n_normals"] == held
+
+
 # What is drawn
 
 
 def test_of_one_id_an_epoch_is_each_of_its_windows_once(tmp_path: Path, seen: Seen) -> None:
     clips = write_logmels(tmp_path / "data", {"00": 26, "02": 31, "04": 22, "06": 41})
     finish(train_network(clips, config_of(), ["02"], place_in(tmp_path / "run")))
-    section = [re.search(r"id_(\d\d)", name)[1] for name in seen.plan.names]  # type: ignore[index]
+    section = [re.search(r"id_(\d\d)", name.name)[1] for name in seen.plan.names]  # type: ignore[index]
     own = {file for file, s in enumerate(section) if s == "02"}
     assert len(own) == 21
     assert seen.plan.steps_an_epoch == round(2 * 21 / 8)
@@ -286,7 +328,7 @@ def test_of_all_ids_batches_are_even(tmp_path: Path, seen: Seen) -> None:
     clips = write_logmels(tmp_path / "data", {"00": 22, "02": 60})
     finish(train_network(clips, config_of(), ["00", "02"], place_in(tmp_path / "run")))
     for files in seen.files:
-        assert sum("id_00" in seen.plan.names[file] for file in files) == 4
+        assert sum("id_00" in seen.plan.names[file].name for file in files) == 4
     assert seen.plan.steps_an_epoch == round((12 + 50) / 8)
 
 
@@ -297,9 +339,35 @@ def test_a_machine_of_one_id_falls_back_to_instance_discrimination(
     clips = write_logmels(tmp_path / "data", {"00": 30})
     fitted, events = finish(train_network(clips, config_of(method=method), ["00"], place_in(tmp_path / "run")))
     assert f"fan: {'all normals are ' if method == 'finetune' else ''}{words}" in said(events, Note)
+    assert "each recording is told from every other" in said(events, Note)
     queue = seen.task.module.queue
     assert queue.sections_K[:8].tolist() == queue.files_K[:8].tolist() == seen.files[0]
     assert fitted.head is None
+
+
+def test_of_one_id_with_variants_each_of_them_is_told_from_every_other(tmp_path: Path, seen: Seen) -> None:
+    clips = write_logmels(tmp_path / "data", {"00": 30})
+    config = config_of(variants=VariantsConfig(regions=3))
+    _, events = finish(train_network(clips, config, ["00"], place_in(tmp_path / "run")))
+    assert "one ID only, so each recording and each variant of it is told from every other" in said(events, Note)
+
+
+@pytest.mark.parametrize("preset", ["dcase2022", "mn-official"])
+def test_a_classifier_of_one_class_falls_back_to_the_views_of_the_paper(
+    tmp_path: Path, seen: Seen, preset: str
+) -> None:
+    clips = write_logmels(tmp_path / "data", {"00": 30})
+    base = load_config(base=read_preset(preset))
+    config = config_of(method="finetune", views=base.views, classifier=base.classifier)
+    fitted, events = finish(train_network(clips, config, ["00"], place_in(tmp_path / "run")))
+    assert (fitted.config.views.alpha, fitted.config.views.crop) == (0.4, True)
+    assert "by Log-mixup-exp (views.alpha=0.4) and Random Resize Crop" in said(events, Note)
+    assert not np.array_equal(*seen.shown)
+    # Views that do differ are left as they are.
+    stretched = config_of(method="finetune")
+    fitted, events = finish(train_network(clips, stretched, ["00"], place_in(tmp_path / "other")))
+    assert fitted.config.views == PLAIN
+    assert "Log-mixup-exp" not in said(events, Note)
 
 
 def test_several_ids_are_no_instance_discrimination(tmp_path: Path, seen: Seen) -> None:
@@ -315,17 +383,84 @@ def test_shares_of_an_anchor_are_half() -> None:
         assert shares.pop(sections[0]) == sum(shares.values()) == len(set(sections)) - 1
 
 
+@pytest.mark.parametrize(("batch", "norm"), [(3, "batch"), (3, "group"), (4, "batch")])
+def test_a_batch_whose_normalisation_gives_the_key_away_is_said(
+    tmp_path: Path, seen: Seen, batch: int, norm: str
+) -> None:
+    clips = write_logmels(tmp_path / "data", {"00": 22, "02": 22})
+    config = config_of(
+        optimiser={"batch_size": batch}, moco=MocoConfig(queue_size=12), encoder=EncoderConfig(norm=norm)
+    )
+    _, events = finish(train_network(clips, config, ["00", "02"], place_in(tmp_path / "run")))
+    told = said(events, Caution)
+    assert (told != "") == (batch == 3 and norm == "batch")
+    assert not told or ("--set encoder.norm=group" in told and "--batch-size 4" in told)
+
+
 def test_stretches_of_few_frames_make_more_of_an_epoch(tmp_path: Path, seen: Seen) -> None:
     clips = write_logmels(tmp_path / "data", {"00": 22, "02": 22}, frames=40)
     settings_ = ClassifierConfig(frames=16, hop=4)
     fitted, _ = finish(
-        train_network(clips, config_of(method="finetune", classifier=settings_), ["00"], place_in(tmp_path / "run"))
+        train_network(
+            clips,
+            config_of(method="finetune", views=WHOLE, classifier=settings_),
+            ["00"],
+            place_in(tmp_path / "run"),
+        )
     )
     assert seen.plan.steps_an_epoch == 24 * 7 // 8
     assert fitted.encoder.frames == 16
     with pytest.raises(UsageError, match="log-mels have 40 frames"):
-        too_many = config_of(method="finetune", classifier=ClassifierConfig(frames=41))
+        too_many = config_of(method="finetune", views=WHOLE, classifier=ClassifierConfig(frames=41))
         finish(train_network(clips, too_many, ["00"], place_in(tmp_path / "other")))
+
+
+@pytest.mark.parametrize(("method", "views", "probes"), [("contrastive", 2, 1), ("finetune", 1, 0)])
+def test_a_classifier_gets_one_view_and_probes_none(
+    tmp_path: Path, seen: Seen, monkeypatch: pytest.MonkeyPatch, method: str, views: int, probes: int
+) -> None:
+    two_views, made = asd.augment.two_views, []
+    monkeypatch.setattr(asd.augment, "two_views", lambda *x, **more: (made.append(1), two_views(*x, **more)))
+    clips = write_logmels(tmp_path / "data", {"00": 22, "02": 22})
+    finish(train_network(clips, config_of(method=method), ["00", "02"], place_in(tmp_path / "run")))
+    assert seen.shown is not None
+    assert seen.shown.shape == (views, 8, BANDS, FRAMES)
+    assert len(made) == probes
+
+
+# Classes
+
+
+def with_attributes(clips: list[Clip]) -> list[Clip]:
+    """The same recordings, each under one of two operating conditions."""
+    return [replace(clip, attributes=f"vel_{number % 2}") for number, clip in enumerate(clips)]
+
+
+def test_the_official_baseline_tells_sections_apart_whatever_their_attributes(tmp_path: Path, seen: Seen) -> None:
+    clips = with_attributes(write_logmels(tmp_path / "data", {"00": 22, "02": 22}))
+    official = load_config(base=read_preset("mn-official")).classifier.model_copy(update={"frames": 16})
+    for name, settings_, wanted in (
+        ("official", official, ("fan/00", "fan/02")),
+        ("other", ClassifierConfig(), ("fan/00/vel_0", "fan/00/vel_1", "fan/02/vel_0", "fan/02/vel_1")),
+    ):
+        config = config_of(method="finetune", views=WHOLE, classifier=settings_)
+        fitted, events = finish(train_network(clips, config, ["00", "02"], place_in(tmp_path / name)))
+        assert fitted.classes == wanted
+        assert ("× attributes" in said(events, Note)) == (name == "other")
+
+
+@pytest.mark.parametrize("scorer", ["classifier", "fused:classifier"])
+@pytest.mark.parametrize("regions", [0, 2])
+def test_of_one_section_a_classifier_scorer_is_refused_before_anything_is_read(
+    tmp_path: Path, scorer: str, regions: int
+) -> None:
+    clips = with_attributes(write_logmels(tmp_path / "data", {"00": 24}))
+    config = config_of(method="finetune", scorer=scorer, variants=VariantsConfig(regions=regions))
+    work = train_network(clips, config, ["00"], place_in(tmp_path / "run"))
+    with pytest.raises(UsageError, match="all normals are of fan 00") as caught:
+        next(work)
+    assert "--scorer knn" in caught.value.hint
+    assert "--set classifier.classes=root" in caught.value.hint
 
 
 # Learning and collapse
@@ -385,8 +520,8 @@ def test_the_probe_has_views_as_training_has_them(fans: list[Clip], tmp_path: Pa
     """Stretches are drawn for it: of whole windows without mixing and cropping both views would be the same."""
     *_, (row,) = trained_on(fans, tmp_path / "stretched", optimiser={"epochs": 0})
     assert row["alignment"] > 1e-4
-    whole = ViewsConfig(alpha=0, crop=False)
-    *_, (row,) = trained_on(fans, tmp_path / "whole", views=whole, optimiser={"epochs": 0})
+    level = VariantsConfig(gain=0.1)  # which a probe's views do without
+    *_, (row,) = trained_on(fans, tmp_path / "whole", views=WHOLE, variants=level, optimiser={"epochs": 0})
     assert row["alignment"] < 1e-9
     # Other mel bands than the default's need the spec.
     high = ViewsConfig(mix_band="high", mix_domain="raw")
@@ -431,6 +566,19 @@ def test_variants_follow_from_seed_and_step() -> None:
     assert not torch.equal(of(3, 5), of(4, 5))
     _, kinds_B = vary(torch.zeros(1, 5000, 4, 1), config, np.random.default_rng(0))
     assert np.bincount(kinds_B.numpy(), minlength=5) == pytest.approx(1000, abs=150)
+
+
+@pytest.mark.parametrize("regions", [0, 2])
+@pytest.mark.parametrize("gain", [0.0, 0.3])
+def test_a_level_needs_no_regions(regions: int, gain: float) -> None:
+    """Clips are raised and lowered where there are no bumps, too."""
+    x_VBFT = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 6, BANDS, FRAMES)).astype(np.float32))
+    variants = VariantsConfig(regions=regions, gain=gain)
+    expected_VBFT, _ = vary(x_VBFT[:1], variants, generator(3, 4, Purpose.VARIANTS))
+    task, echo = finetune_of("none", head=Linear(3, 3 * kinds(variants)), variants=variants)
+    task.loss(Views(x_VBFT, torch.arange(6), np.arange(6), 0), 4)
+    assert torch.equal(echo.shown[0], expected_VBFT[0])
+    assert torch.equal(echo.shown[0], x_VBFT[0]) == (regions == 0 and gain == 0)
 
 
 def test_a_level_is_of_one_view_and_of_all_bands() -> None:
@@ -491,21 +639,25 @@ class Linear(nn.Linear):
     def forward(self, embedding_BD: Tensor, labels_B: Tensor | None = None) -> Tensor:
         return super().forward(embedding_BD)
 
+    def follow(self, embedding_BD: Tensor, labels_B: Tensor) -> None: ...
 
-def finetune_of(mixup: str, waves: Waves | None = None, seed: int = 3) -> tuple[Finetune, Echo]:
+
+def finetune_of(
+    mixup: str, waves: Waves | None = None, seed: int = 3, head: nn.Module | None = None, **changes: Any
+) -> tuple[Finetune, Echo]:
     torch.manual_seed(0)
     echo = Echo()
     config = config_of(
-        seed=seed, views=ViewsConfig(alpha=0, crop=False), classifier=ClassifierConfig(mixup=mixup, mixup_alpha=1.0)
+        seed=seed, views=WHOLE, classifier=ClassifierConfig(mixup=mixup, mixup_alpha=1.0), method="finetune", **changes
     )
     held = Held(np.empty((0, BANDS, FRAMES), np.float32), np.empty((2, 0, BANDS, FRAMES), np.float32), np.empty(0))
-    return Finetune(Classifier(echo, Linear(3, 3)), config, [0, 1, 2, 0, 1, 2], held, waves), echo
+    return Finetune(Classifier(echo, head or Linear(3, 3)), config, [0, 1, 2, 0, 1, 2], held, waves), echo
 
 
 def test_log_mels_are_mixed_with_their_labels() -> None:
     task, echo = finetune_of("logmel")
     x_VBFT = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 6, BANDS, FRAMES)).astype(np.float32))
-    batch = Views(x_VBFT, torch.arange(6), np.arange(6), 0)
+    batch = Views(x_VBFT, torch.arange(6), np.arange(6), np.arange(6), 0)
     loss, _ = task.loss(batch, 4)
     draw = generator(3, 4, Purpose.MIXUP)
     share, partner_B = draw.beta(1.0, 1.0), draw.permutation(6)
@@ -526,6 +678,24 @@ def test_log_mels_are_mixed_with_their_labels() -> None:
     plain, echo_plain = finetune_of("none")
     plain.loss(batch, 4)
     assert torch.equal(echo_plain.shown[0], x_VBFT[0])
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_adacos_follows_the_larger_share_of_mixed_clips_once(step: int) -> None:
+    torch.manual_seed(0)
+    head = build_head("adacos", 3, 30)
+    task, echo = finetune_of("logmel", head=head)
+    before = copy.deepcopy(head)
+    x_VBFT = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 6, BANDS, FRAMES)).astype(np.float32))
+    task.loss(Views(x_VBFT, torch.arange(6), np.arange(6), 0), step)
+    draw = generator(3, step, Purpose.MIXUP)
+    share, partner_B = draw.beta(1.0, 1.0), draw.permutation(6)
+    labels_B = torch.tensor([0, 1, 2, 0, 1, 2])
+    embedding_BD, sets = echo(echo.shown[0]).detach(), (labels_B, labels_B[partner_B])
+    wrong = copy.deepcopy(before)
+    before.follow(embedding_BD, sets[share < 0.5])
+    wrong.follow(embedding_BD, sets[share > 0.5])
+    assert float(head.scale) == float(before.scale) != float(wrong.scale)
 
 
 @pytest.fixture(scope="module")
@@ -574,6 +744,7 @@ def test_waves_are_mixed_as_samples(waves: tuple[asd.Corpus, list[np.ndarray]]) 
         views = Views(
             torch.from_numpy(batch.views_VBFT.copy()),
             torch.from_numpy(batch.files_B),
+            batch.files_B,
             batch.windows_B.copy(),
             batch.position,
         )
@@ -592,6 +763,61 @@ def test_ready_log_mels_have_no_samples_to_mix(tmp_path: Path) -> None:
         finish(train_network(clips, config, ["00"], place_in(tmp_path / "run")))
     repaired = load_config(None, re.findall(r"--set (\S+?)\.?$", caught.value.hint))
     assert repaired.classifier.mixup == "logmel"
+
+
+# The device
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
+    """Stands in for a GPU where a training is prepared; puts torch's own settings back."""
+    cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = cuda.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, torch.get_num_threads()
+    monkeypatch.setattr(fit, "local_device", lambda _: torch.device("cuda", 0))
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    yield torch.device("cuda", 0)
+    cuda.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before[:3]
+    torch.set_num_threads(before[3])
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("auto", True), ("bfloat16", True), ("float32", False)])
+def test_float32_is_no_tf32(tmp_path: Path, gpu: torch.device, precision: str, allowed: bool) -> None:
+    _, device = fit.prepare(config_of(device="auto", optimiser={"precision": precision}), place_in(tmp_path))
+    assert device == gpu
+    assert torch.backends.cuda.matmul.allow_tf32 is allowed
+    assert torch.backends.cudnn.allow_tf32 is allowed
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_auto_is_bfloat16_on_gpus_that_have_it(monkeypatch: pytest.MonkeyPatch, has: bool) -> None:
+    """Where they only emulate it, it is slower than float32."""
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or has)
+    monkeypatch.setattr(torch, "autocast", lambda *_, dtype, enabled: enabled and dtype == torch.bfloat16)
+    assert autocast(OptimiserConfig(), torch.device("cuda")) is has
+    assert autocast(OptimiserConfig(), torch.device("cpu")) is False
+
+
+@pytest.mark.parametrize(("processes", "asked", "wanted"), [(1, None, 9), (4, None, 2), (16, None, 1), (4, 3, 3)])
+def test_processes_share_the_threads_of_a_machine(
+    tmp_path: Path, gpu: torch.device, monkeypatch: pytest.MonkeyPatch, processes: int, asked: int, wanted: int
+) -> None:
+    monkeypatch.setattr(fit, "available_threads", lambda: 9)
+    if processes > 1:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    config, _ = fit.prepare(config_of(threads=asked), place_in(tmp_path))
+    assert config.threads == torch.get_num_threads() == wanted
+
+
+def test_all_gpus_are_named_by_torch_or_else_by_their_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, model in enumerate(("H200", "H100")):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "information").write_text(f"Model: \t\t NVIDIA {model}\nIRQ:   \t\t 7\n")
+    assert gpu_names(tmp_path) == ["NVIDIA H200", "NVIDIA H100"]
+    assert gpu_names(tmp_path / "none") == []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: f"GPU {number}")
+    assert gpu_names(tmp_path) == ["GPU 0", "GPU 1"]
 
 
 # The loop
@@ -622,10 +848,11 @@ class Slope:
 
 def descend(task: Slope, folder: Path, steps: int = 1, **optimiser: Any) -> list[dict[str, Any]]:
     """Train on batches of two recordings; return the lines of metrics."""
-    names = [f"{number}.wav" for number in range(2 * steps)]
+    names = [Path(f"{number}.wav") for number in range(2 * steps)]
     plan = Plan(steps, 1, folder, {"config": ""}, names, 0.0, lambda: None)
     empty = torch.empty(2, 2, 1, 1)
-    batches = (Views(empty, torch.tensor([2 * k, 2 * k + 1]), np.arange(2), 0) for k in range(steps))
+    pairs = (np.array([2 * k, 2 * k + 1]) for k in range(steps))
+    batches = (Views(empty, torch.from_numpy(pair), pair, pair, 0) for pair in pairs)
     settings_ = OptimiserConfig(**{"batch_size": 2, "schedule": "constant", **optimiser})
     list(train(task, batches, plan, settings_, None))
     return [json.loads(line) for line in plan.metrics.read_text().splitlines()]
@@ -776,7 +1003,7 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
 
 def stored(folder: Path, name: str = "small", bands: int = BANDS, frames: int = FRAMES, **about: Any) -> Path:
     encoder = build_encoder(
-        name, bands, frames, **{key: value for key, value in about.items() if key in ("width", "norm")}
+        name, bands, frames, **{key: value for key, value in about.items() if key in ("width", "norm", "pooling")}
     )
     facts = {"name": name, "bands": bands, "frames": frames, "width": 1.0, "norm": "batch", **about}
     folder.mkdir(exist_ok=True)
@@ -789,6 +1016,7 @@ def stored(folder: Path, name: str = "small", bands: int = BANDS, frames: int = 
     [
         ({"name": "mobilenetv2"}, "another encoder: mobilenetv2, this training has small"),
         ({"norm": "group"}, "another norm: group, this training has batch"),
+        ({"pooling": "mean"}, "another pooling: mean, this training has statistics"),
         ({"bands": 32}, "another number of mel bands: 32, this training has 16"),
     ],
 )
@@ -835,6 +1063,20 @@ def test_mobilefacenet_takes_weights_of_another_length_and_says_so(tmp_path: Pat
     assert fit.make_encoder(config, 100, fresh=False)[1] == []  # a checkpoint brings its own
     with pytest.raises(UsageError, match="whole windows only"):
         load_config(None, ["encoder.name=mobilefacenet", "views.stretch=0.5"])
+
+
+def test_weights_of_another_front_end_are_taken_with_a_word(tmp_path: Path) -> None:
+    told = {"features": SPEC.model_dump(mode="json")}
+    run = stored(tmp_path / "run", **told)
+    from_run = EncoderConfig(weights=str(run))
+    same = {"features": SPEC.model_copy(update={"clip_seconds": 5.0, "channel": "mix"}), "encoder": from_run}
+    assert said(fit.make_encoder(config_of(**same), FRAMES, fresh=True)[1], Caution) == ""
+    other = {"features": FeatureSpec(n_mels=BANDS, mel_scale="htk", hop_length=256, f_max=7_000), "encoder": from_run}
+    caution = said(fit.make_encoder(config_of(**other), FRAMES, fresh=True)[1], Caution)
+    assert "hop_length 512, here 256, f_max 8000.0, here 7000.0, mel_scale slaney, here htk" in caution
+    silent = stored(tmp_path / "silent")  # weights that do not tell
+    config = config_of(**{**other, "encoder": EncoderConfig(weights=str(silent))})
+    assert said(fit.make_encoder(config, FRAMES, fresh=True)[1], Caution) == ""
 
 
 def test_training_starts_from_the_weights(tmp_path: Path) -> None:
@@ -922,4 +1164,66 @@ def test_a_detector_rests_on_what_was_held_out(tmp_path: Path) -> None:
     assert trained.detector.notes["held_out"] == sorted(c.name for c in hold_out(clips, "")[1])
     assert any(isinstance(event, Progress) and event.stage == "training" for event in events)
     assert load_encoder(tmp_path / "run", build_encoder("small", BANDS, FRAMES), 1.0, "batch") == ""
+    assert about_encoder(tmp_path / "run")["features"] == SPEC.model_dump(mode="json")
     assert asd.Detector.load(tmp_path / "run").score([clips[0].path])[0].section == "00"
+
+
+def test_the_run_folder_tells_what_a_network_was_made_of(tmp_path: Path) -> None:
+    """Sizes that followed from the set, recordings of other machines, and weights."""
+    clips = write_logmels(tmp_path / "data", {"00": 24, "02": 24})
+    others = write_logmels(tmp_path / "more", {"00": 20}, machine="pump")
+    finish(train_detector(clips, config_of(), ["00"], place_in(tmp_path / "first")))
+    env = json.loads((tmp_path / "first" / "env.json").read_text())
+    assert "weights" not in env
+    assert env["resolved"] | {"queue_size": 64, "batch_size": 8, "steps": 4} == env["resolved"]
+    config = config_of(
+        method="finetune",
+        encoder=EncoderConfig(weights=str(tmp_path / "first")),
+        classifier=ClassifierConfig(classes="root"),
+        optimiser={"batch_size": None},
+    )
+    finish(train_detector(clips, config, ["00"], place_in(tmp_path / "run"), others=others))
+    env = json.loads((tmp_path / "run" / "env.json").read_text())
+    assert "queue_size" not in env["resolved"]
+    assert env["resolved"] | {"batch_size": 38, "steps": 1} == env["resolved"]
+    digests = {file["path"]: file["sha256"] for file in env["files"]}
+    assert digests == {c.name: hashlib.sha256(c.path.read_bytes()).hexdigest() for c in [*clips, *others]}
+    weights = tmp_path / "first" / FILE
+    assert env["weights"] == {
+        "path": str(tmp_path / "first"),
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+    }
+
+
+def claim_of(preset: str, encoder: str, given: dict[str, Any], classes: bool = False) -> str:
+    """What a run of a preset says of the paper."""
+    config = load_config(flags=given, base=read_preset(preset))
+    built = build_encoder(encoder, 16, 33, pooling=config.encoder.pooling)
+    resolved = config.model_copy(update={"moco": config.moco.model_copy(update={"queue_size": 4096})})
+    head = nn.Identity() if classes else None
+    return left_open(Fitted(built, head, (), 0.0, 1.0, [], resolved, {}), config)
+
+
+def test_a_run_that_claims_to_be_the_papers_says_what_was_left_open() -> None:
+    same = {"seed": 3, "device": "cpu", "threads": 1, "data.machine": "fan", "data.ids": ["00"], "cache_gb": 1}
+    told = claim_of("dcase2020", "resnet50", same)
+    assert told.startswith("the paper leaves open, and here are: temperature 0.07, queue 4096, positives the other")
+    assert told.endswith("global average pooling, scorer knn.")
+    told = claim_of("dcase2022", "mobilenetv2", {**same, "encoder.weights": "/runs/pre"}, classes=True)
+    assert told.endswith("head arcface, scale 30, margin 0.7, classes of the root, global average pooling, scorer knn.")
+
+
+def test_a_run_that_is_not_the_papers_says_what_was_changed() -> None:
+    told = claim_of("dcase2020", "resnet50", {"optimiser.epochs": 3, "seed": 1})
+    assert told == "changed: optimiser.epochs 3 for 150."
+    told = claim_of("dcase2020", "resnet50", {"encoder.pooling": "bands", "features.mel_scale": "htk"})
+    assert told == "changed: features.mel_scale htk for slaney, encoder.pooling bands for None."
+
+
+@pytest.mark.parametrize(("encoder", "pooling"), [("mobilefacenet", "places"), ("small", "statistics")])
+def test_of_pooling_that_of_the_encoder_is_told(monkeypatch: pytest.MonkeyPatch, encoder: str, pooling: str) -> None:
+    changed = {"encoder": {"name": encoder}, "views": {"stretch": 1.0}}
+    monkeypatch.setattr(train_detector_module, "read_preset", lambda _: {**read_preset("dcase2020"), **changed})
+    config = load_config(base={**read_preset("dcase2020"), **changed})
+    fitted = Fitted(build_encoder(encoder, 16, 33), None, (), 0.0, 1.0, [], config, {})
+    assert f", {train_detector_module.POOLING[pooling]}, scorer" in left_open(fitted, config)

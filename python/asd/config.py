@@ -1,12 +1,12 @@
-"""Every setting of the system: frozen models, TOML in, resolved TOML out.
+"""Every setting of the system: frozen models, TOML in and out.
 
-Precedence: ``-c file.toml`` < ``--set a.b=c`` < flags. Unknown keys are refused with the nearest name.
+Precedence: a preset < ``-c file.toml`` < ``--set a.b=c`` < flags. Unknown keys are refused with the nearest name.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -120,18 +120,23 @@ class EncoderConfig(Frozen):
         name: ``"small"`` trains in minutes on a CPU.
         width: factor on the channels of ``"mobilenetv2"``.
         norm: ``"batch"``, or ``"group"``: group normalisation, for which the company in a batch does not matter.
+        pooling: what is kept of the last maps: ``"mean"`` over frequency and time, ``"statistics"`` (mean and
+            standard deviation), or ``"bands"`` (mean over time alone); none: the network's own.
         weights: a run folder, or a file of weights, that training starts from; empty starts from random weights.
     """
 
     name: Literal["small", "mobilenetv2", "mobilefacenet", "resnet50"] = "small"
     width: float = Field(1.0, ge=0.1, le=4)
     norm: Literal["batch", "group"] = "batch"
+    pooling: Literal["mean", "statistics", "bands"] | None = None
     weights: str = ""
 
     @model_validator(mode="after")
     def _consistent(self) -> EncoderConfig:
         if self.width != 1 and self.name != "mobilenetv2":
             raise ValueError(f"width = {self.width:g}: only mobilenetv2 has a width, not {self.name}")
+        if self.pooling is not None and self.name == "mobilefacenet":
+            raise ValueError(f"pooling = {self.pooling}: mobilefacenet pools by a convolution of its own")
         return self
 
 
@@ -161,7 +166,7 @@ class VariantsConfig(Frozen):
 
     Attributes:
         regions: a clip gets a bump in one of so many regions of frequency, or in none, and each is a class that is to
-            be told from the others; 0: no variants.
+            be told from the others; 0: no bumps.
         strength: height of a bump, in deviations of the pre-normalised log-mels, on average.
         width: of a bump, in bands, on average.
         gain: deviation of a level that every clip is raised or lowered by, so that level tells nothing.
@@ -186,7 +191,7 @@ class OptimiserConfig(Frozen):
             those as many as divide the queue.
         epochs: passes over the training windows; 0 takes the weights as they come.
         least_steps: of all epochs together: an epoch of a small set is as many passes over it as that takes.
-        precision: ``"auto"`` is bfloat16 autocast on a GPU that has it, else float32.
+        precision: ``"auto"`` is bfloat16 autocast on a GPU that has it, else float32. ``"float32"`` is exact: no TF32.
         compile: run the network through ``torch.compile``.
     """
 
@@ -229,6 +234,7 @@ class ClassifierConfig(Frozen):
         subcentres: centres of a class of ``"subcentre-arcface"``.
         classes: what is told apart: machine × section × attributes over all machines of the data root (``"root"``), or
             of the one machine (``"machine"``).
+        attributes: False tells machine × section apart, whatever their attributes.
         mixup: mix pairs of clips, and their labels: ``"logmel"``, ``"wave"``, or ``"none"``.
         mixup_alpha: of the Beta distribution that the share is drawn from.
         frames: the network sees stretches of so many frames; none: whole windows.
@@ -240,6 +246,7 @@ class ClassifierConfig(Frozen):
     margin: float = Field(0.7, ge=0, lt=3.14)
     subcentres: int = Field(3, ge=1, le=64)
     classes: Literal["root", "machine"] = "machine"
+    attributes: bool = True
     mixup: Literal["none", "logmel", "wave"] = "none"
     mixup_alpha: float = Field(0.2, gt=0, le=10)
     frames: int | None = Field(None, ge=16, le=4096)
@@ -257,8 +264,9 @@ class Config(Frozen):
         scorer: what decides: ``"auto"`` is `asd.detect.DEFAULT_SCORER` with a network, else the baseline.
         aggregate: score of a recording of many windows: mean of its highest 5 % (``"top"``), mean, or max.
         false_alarm_rate: share of normal recordings that may lie above the threshold.
-        force: accept fewer than 10 normals.
-        threads: of the front end and of the network on a CPU; none means all that this process may use.
+        force: accept fewer than 10 normals behind a threshold.
+        threads: of the front end and of the network on a CPU; none means all that this process may use,
+            shared evenly among the processes of ``torchrun`` on a machine.
         seed: of weights, order and views.
         device: ``"auto"`` is the first GPU where there is one.
         cache_gb: memory for log-mels, in units of 10^9 bytes.
@@ -300,11 +308,38 @@ class Config(Frozen):
             raise ValueError(
                 f"views.stretch = {self.views.stretch:g}: mobilefacenet takes whole windows only: --set views.stretch=1"
             )
+        if self.method == "finetune":
+            _check_classifier(self.classifier, self.views)
+        elif self.method != "baseline" and self.views_are_one and not self.variants.regions:
+            raise ValueError(
+                "both views of a clip are the same, and there is nothing to learn: --set views.crop=true, "
+                "--set views.alpha=0.4, --set views.stretch=0.5 or --set variants.regions=8 gives it something"
+            )
         return self
 
+    @property
+    def views_are_one(self) -> bool:
+        """Both views of a clip are the same."""
+        views = self.views
+        return views.alpha == 0 and not views.crop and views.stretch == 1 and self.variants.gain == 0
+
     def to_toml(self) -> str:
-        """Return the resolved settings; reading them back gives an equal object."""
+        """Return the settings as given, with all defaults; reading them back gives an equal object."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def _check_classifier(classifier: ClassifierConfig, views: ViewsConfig) -> None:
+    """Refuse settings of which one leaves the other no effect."""
+    if classifier.mixup == "wave" and (views.alpha > 0 or views.crop):
+        raise ValueError(
+            'classifier.mixup = "wave" makes log-mels of its own, without views: --set views.alpha=0 --set '
+            "views.crop=false, or mix log-mels: --set classifier.mixup=logmel"
+        )
+    if classifier.frames is not None and views.stretch < 1:
+        raise ValueError(
+            f"classifier.frames = {classifier.frames} tells already what part of a window the network sees: "
+            "--set views.stretch=1"
+        )
 
 
 def load_config(
@@ -359,6 +394,19 @@ def read_preset(name: str) -> dict[str, Any]:
     if name not in presets():
         raise UsageError(f"no preset {name!r}.{nearest(name, presets())}", f"There are: {', '.join(presets())}.")
     return tomllib.loads((_PRESETS / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def differences(before: Config, after: Config) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the dotted keys whose values differ, with both values."""
+    yield from _differences(before.model_dump(), after.model_dump())
+
+
+def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    for key, value in before.items():
+        if isinstance(value, dict):
+            yield from ((f"{key}.{inner}", *values) for inner, *values in _differences(value, after[key]))
+        elif value != after[key]:
+            yield key, value, after[key]
 
 
 def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

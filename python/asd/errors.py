@@ -1,7 +1,7 @@
 """What can go wrong, said so that the reader knows the file and the way out.
 
-Exit codes: 0 done; 1 a bug of ours; 2 usage or config; 3 data or disk; 4 run folder in the way, or not
-resumable; 10 anomalies found (`asd score --fail-on-anomaly`); 130 and 143 interrupted.
+Exit codes: 0 done; 1 a bug of ours; 2 usage or config, or too little memory; 3 data or disk; 4 run folder in
+the way, or not resumable; 10 anomalies found (`asd score --fail-on-anomaly`); 130 and 143 interrupted.
 """
 
 from __future__ import annotations
@@ -52,6 +52,12 @@ class RunFolderError(AsdError):
     exit_code = 4
 
 
+class OutOfMemoryError(AsdError):
+    """The memory of a GPU or of the machine is used up."""
+
+    exit_code = 2
+
+
 class Stopped(AsdError):  # noqa: N818 (nothing went wrong)
     """A signal asked a long job to end, and it did in good order.
 
@@ -64,6 +70,12 @@ class Stopped(AsdError):  # noqa: N818 (nothing went wrong)
         super().__init__(message, hint)
         self.signal = signal
         self.exit_code = 128 + signal
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error of torch, its libraries, numpy or Python says that memory is used up."""
+    words = "out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED"
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(w in str(error) for w in words))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`done` of `total` units of `stage` ("reading", "fitting", ...) are behind us."""
+    """`done` of `total` units of `stage` ("reading", "fitting", ...) are behind us.
+
+    Attributes:
+        unit: bytes are shown as sizes, with their rate.
+    """
 
     stage: str
     done: int
     total: int
+    unit: Literal["", "bytes"] = ""
 
 
 @dataclass(frozen=True, slots=True)

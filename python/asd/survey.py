@@ -10,13 +10,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asd import _dsp, features, runs
+from asd import features, runs
 from asd.errors import DataError
+
+if TYPE_CHECKING:
+    from asd import _dsp
 
 _PER_WINDOW = ("files_N", "indices_N", "counts_N", "starts_N")
 

@@ -38,6 +38,15 @@ def percent(fraction: float) -> str:
     return f"{number(100 * fraction)} %"
 
 
+def size(n_bytes: float) -> str:
+    """Return a size with three figures: ``812 B``, ``1.24 MB``, ``12 GB``."""
+    units = ["TB", "GB", "MB", "kB", "B"]
+    while n_bytes >= 999.5 and len(units) > 1:
+        n_bytes /= 1000
+        units.pop()
+    return f"{n_bytes:.3g} {units[-1]}" if n_bytes < 999.5 else f"{n_bytes:,.0f} {units[-1]}"
+
+
 def hours(seconds: float) -> str:
     """Return a length: ``12 minutes``, ``3.4 hours``."""
     if seconds < 90:

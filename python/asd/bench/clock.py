@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,7 +69,11 @@ def gain(slow: Sequence[float], fast: Sequence[float]) -> Spread:
 
 
 def rounds(
-    jobs: Mapping[K, Job], count: int, stage: str, busy: Callable[[], float] = time.process_time
+    jobs: Mapping[K, Job],
+    count: int,
+    stage: str,
+    busy: Callable[[], float] = time.process_time,
+    until: float = math.inf,
 ) -> Generator[Progress, None, dict[K, list[float]]]:
     """Time every job once a round; a round before the first warms up.
 
@@ -77,12 +82,15 @@ def rounds(
         count: rounds.
         stage: what progress calls it.
         busy: processor time that was used so far, by all that the jobs leave running, in seconds.
+        until: what `time.monotonic` tells when no round begins any more, after the first that counts.
 
     Returns:
         Seconds of every round.
     """
     times: dict[K, list[float]] = {name: [] for name in jobs}
     for turn in range(count + 1):
+        if turn > 1 and time.monotonic() > until:
+            break
         for name, job in jobs.items():
             _settle(busy)
             job.prepare()

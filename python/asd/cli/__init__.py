@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from asd.cli import bench, data, demo, doctor, pretrain, report, reproduce, score, train
+from asd.cli import bench, data, demo, doctor, evaluate, fetch, pretrain, report, reproduce, score, train
 from asd.cli._errors import GuardedGroup
 
 app = typer.Typer(
@@ -39,11 +39,13 @@ def _root(
 
 
 app.command("demo")(demo.demo)
+data.app.command("fetch")(fetch.fetch)
 app.add_typer(data.app, name="data")
 app.command("pretrain")(pretrain.pretrain)
 app.command("train")(train.train)
 app.command("score")(score.score)
 app.command("report")(report.report)
+app.command("evaluate")(evaluate.evaluate)
 app.command("reproduce")(reproduce.reproduce)
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)

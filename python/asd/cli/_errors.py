@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from asd.cli._output import is_first
-from asd.errors import AsdError, DataError, RunFolderError, Stopped, UsageError
+from asd.errors import AsdError, DataError, OutOfMemoryError, RunFolderError, Stopped, UsageError, is_out_of_memory
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -29,6 +29,11 @@ THE_DISKS_FAULT = {
 """What an `OSError` may say that is not our bug."""
 
 
+MORE_MEMORY = (
+    "Close what else uses it (nvidia-smi shows that of a GPU), or leave the GPU out: CUDA_VISIBLE_DEVICES= before asd."
+)
+
+
 class Terminated(BaseException):
     """SIGTERM arrived. No `Exception`, so that nothing on the way swallows it."""
 
@@ -38,8 +43,23 @@ class GuardedGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; known failures become a line on stderr and an exit code."""
-        with _guard():
+        with _guard(), enough_memory(MORE_MEMORY):
             return super().invoke(ctx)
+
+
+@contextmanager
+def enough_memory(hint: str) -> Iterator[None]:
+    """Name a way out when memory is used up, in whichever process of a training."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        who = f"rank {os.environ['RANK']}: " if "RANK" in os.environ else ""
+        reason = ". ".join(
+            str(error).partition("\n")[0].split(". ")[:2]
+        )  # how much was wanted; advice on torch follows
+        raise OutOfMemoryError(f"{who}out of memory ({reason or 'of the machine'})", hint) from error
 
 
 @contextmanager

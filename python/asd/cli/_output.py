@@ -16,6 +16,7 @@ from rich.console import Console
 
 from asd.errors import DataError
 from asd.events import Caution, Event, Note, Progress
+from asd.words import size
 
 T = TypeVar("T")
 
@@ -106,6 +107,8 @@ def drive(work: Generator[Event, None, T], log: Callable[[str], None] | None = N
 
 def _line(event: Event) -> str:
     match event:
+        case Progress(stage, done, total, "bytes"):
+            return f"{stage} {size(done)} of {size(total)}"
         case Progress(stage, done, total):
             return f"{stage} {done}/{total}"
         case Note(message):
@@ -118,21 +121,31 @@ class _Bar:
     """Rich progress, one bar a stage."""
 
     def __enter__(self) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as RichProgress
 
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[amount]}"),
+            TimeRemainingColumn(),
+        )
         self._bars = RichProgress(*columns, console=console, transient=True)
         self._tasks: dict[str, Any] = {}
+        self._speed = _Speed()
         self._bars.start()
 
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
     def progress(self, event: Progress) -> None:
+        amount = f"{event.done}/{event.total}"
+        if event.unit == "bytes":
+            amount = f"{size(event.done)} of {size(event.total)}{self._speed.of(event)}"
+        state: dict[str, Any] = {"total": event.total, "completed": event.done, "amount": amount}
         if event.stage not in self._tasks:
-            self._tasks[event.stage] = self._bars.add_task(event.stage, total=event.total)
-        self._bars.update(self._tasks[event.stage], completed=event.done, total=event.total)
+            self._tasks[event.stage] = self._bars.add_task(event.stage, **state)
+        self._bars.update(self._tasks[event.stage], **state)
 
 
 class _Lines:
@@ -140,13 +153,30 @@ class _Lines:
 
     def __enter__(self) -> None:
         self._pace = _Pace()
+        self._speed = _Speed()
 
     def __exit__(self, *_: object) -> None:
         pass
 
     def progress(self, event: Progress) -> None:
+        speed = self._speed.of(event)
         if self._pace.due(event):
-            say(_line(event))
+            say(_line(event) + speed)
+
+
+class _Speed:
+    """How many bytes a second there were, on average since a stage was first heard of."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, tuple[float, int]] = {}
+
+    def of(self, event: Progress) -> str:
+        """Return ``", 12.3 MB/s"``; nothing for other units, and before there is an average."""
+        now = time.monotonic()
+        since, before = self._first.setdefault(event.stage, (now, event.done))
+        if event.unit != "bytes" or now - since < 1.0 or event.done <= before:
+            return ""
+        return f", {size((event.done - before) / (now - since))}/s"
 
 
 class _Pace:

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from asd.cli._errors import Terminated
-from asd.cli._output import drive, is_first, out, say, shell
+from asd.cli._errors import Terminated, enough_memory
+from asd.cli._output import channel_of, drive, is_first, out, say, shell
 from asd.errors import Stopped, UsageError
 from asd.events import Event
 
@@ -46,7 +46,41 @@ PATHS = ("data.root", "data.normal", "encoder.weights")
 FLAGS = {"encoder.name": "--encoder", "encoder.weights": "--from", "data.ids": "--id", "data.root": "--data"}
 """Flags that are not called like their settings."""
 
+OF_NETWORKS = ("encoder", "views", "variants", "optimiser", "moco", "classifier")
+"""Tables of settings that nothing but the training of a network looks at."""
+
+SETTINGS = {
+    "encoder": "encoder.name",
+    "weights": "encoder.weights",
+    "epochs": "optimiser.epochs",
+    "batch_size": "optimiser.batch_size",
+    "seed": "seed",
+    "device": "device",
+    "cache_gb": "cache_gb",
+    "threads": "threads",
+    "channel": "features.channel",
+    "allow_upsampling": "features.allow_upsampling",
+}
+"""Parameters of every training, with the settings that they stand for."""
+
 INSTALL = "pip install 'machine-asd[train]'"
+
+
+def flags_of(given: Mapping[str, Any], more: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings that a command's parameters stand for; None where one was not given.
+
+    Args:
+        given: the parameters, by name.
+        more: those that are settings beside `SETTINGS`, with the settings' names.
+    """
+    found = {setting: given[name] for name, setting in {**SETTINGS, **more}.items()}
+    if found["encoder.weights"] is not None:
+        found["encoder.weights"] = str(found["encoder.weights"].resolve())
+    if found["features.channel"] is not None:
+        found["features.channel"] = channel_of(found["features.channel"])
+    plain = {key: value.value if isinstance(value, StrEnum) else value for key, value in found.items()}
+    # A switch that is off, or a list of nothing, was not given; a 0 was.
+    return {key: None if value is False or value == [] else value for key, value in plain.items()}
 
 
 def settings_of(
@@ -93,7 +127,7 @@ def stored_settings(
         UsageError: a flag says something else; names it.
         RunFolderError: there is no such run, or it has ended.
     """
-    from asd.config import load_config
+    from asd.config import differences, load_config
     from asd.runs import require_unfinished
 
     require_unfinished(folder)
@@ -101,25 +135,64 @@ def stored_settings(
     base = stored.model_dump(mode="json", exclude_none=True)
     flags = {**flags, "preset": preset}
     given = load_config(file, assignments, flags, base)
-    for key, before, now in _differences(stored.model_dump(), given.model_dump()):
+    for key, before, now in differences(stored, given):
         if key in PATHS and Path(before).resolve() == Path(now).resolve():
             continue
-        name = key if flags.get(key) is None else FLAGS.get(key, f"--{key.rpartition('.')[2].replace('_', '-')}")
         raise UsageError(
-            f"{folder}: --resume goes on with the run's own settings, and {name} is given otherwise: {now!r}, "
-            f"in the run {before!r}",
+            f"{folder}: --resume goes on with the run's own settings, and {_named(key, flags)} is given otherwise: "
+            f"{now!r}, in the run {before!r}",
             "Leave it out, or start a new run with another --name.",
         )
     return stored
 
 
-def _differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Yield the dotted keys whose values differ, with both."""
-    for key, value in stored.items():
-        if isinstance(value, dict):
-            yield from ((f"{key}.{inner}", *values) for inner, *values in _differences(value, given[key]))
-        elif value != given[key]:
-            yield key, value, given[key]
+def refuse_idle(
+    settings: Config, file: Path | None, assignments: Sequence[str], flags: Mapping[str, Any], asked: bool
+) -> None:
+    """Refuse settings of a network where the method trains none.
+
+    A file may be that of a run, which holds all settings: of it counts what differs from the defaults, and nothing if
+    it is for another method.
+
+    Args:
+        asked: the method was named, and not told by the layout.
+
+    Raises:
+        UsageError: names them.
+    """
+    from asd.config import Config, merge_config
+
+    if settings.method != "baseline":
+        return
+    given = dict(_leaves(merge_config(None, assignments, flags, None)))
+    stored = merge_config(file, (), None, None)
+    if stored.get("method", "baseline") == "baseline":
+        usual = dict(_leaves(Config().model_dump(mode="json")))
+        given |= {key: value for key, value in _leaves(stored) if value != usual.get(key)}
+    idle = [key for key in given if key.partition(".")[0] in OF_NETWORKS or (key, given[key]) == ("device", "cuda")]
+    if not idle:
+        return
+    why = "the method baseline trains none" if asked else "plain recordings get the method baseline, which trains none"
+    raise UsageError(
+        f"{', '.join(_named(key, flags) for key in idle)}: for a network, and {why}",
+        "Take --method contrastive, or leave it out."
+        if len(idle) == 1
+        else "Take --method contrastive, or leave them out.",
+    )
+
+
+def _named(key: str, flags: Mapping[str, Any]) -> str:
+    """Return what the user calls a setting: its flag, where that was given."""
+    return key if flags.get(key) is None else FLAGS.get(key, f"--{key.rpartition('.')[2].replace('_', '-')}")
+
+
+def _leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted keys of settings, with their values."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
 
 
 def need_torch() -> None:
@@ -146,30 +219,37 @@ def encoder_of(weights: Path | None) -> dict[str, Any]:
     if weights is None:
         return {}
     need_torch()
+    from asd.models.encoders import OWN_POOLING
     from asd.train.weights import about_encoder
 
     about = about_encoder(weights)
-    return {key: about[key] for key in ("name", "width", "norm")}
+    kept = {key: about[key] for key in ("name", "width", "norm", "pooling")}
+    return {key: value for key, value in kept.items() if value != OWN_POOLING.get(about["name"])}
 
 
 def show_network(settings: Config) -> None:
     """Print what the network costs: parameters, operations, memory."""
     import torch
 
-    from asd.models.cost import cost
+    from asd.models.cost import cost, training_bytes
     from asd.models.encoders import build_encoder
 
     shape = settings.features.n_mels, settings.classifier.frames or settings.features.frames
     with torch.device("meta"):  # no memory, and no random numbers
-        encoder = build_encoder(settings.encoder.name, *shape, width=settings.encoder.width, norm=settings.encoder.norm)
+        chosen = settings.encoder
+        encoder = build_encoder(chosen.name, *shape, width=chosen.width, norm=chosen.norm, pooling=chosen.pooling)
     found = cost(encoder)
     size = settings.optimiser.batch_size or 64
-    clips = 2 * shape[0] * shape[1] * 4 * size
+    frames = max(1, round(settings.views.stretch * shape[1])) if encoder.any_frames else shape[1]
+    clips = size * (2 * shape[0] * shape[1] * 4 + training_bytes(encoder, frames))
     # Weights, gradients and both moments of Adam; MoCo keeps a second set of weights.
     weights = (5 if settings.method != "finetune" else 4) * 4 * found.parameters
     out.print(f"network: {settings.encoder.name}, {found.parameters:,} parameters", markup=False)
     out.print(f"operations: {found.flops / 1e9:.3g} GFLOP a clip of {shape[0]} × {shape[1]}, forward")
-    out.print(f"memory: {weights / 2**20:,.0f} MB of weights and moments, {clips / 2**20:,.0f} MB a batch of {size}")
+    out.print(
+        f"memory: {weights / 2**20:,.0f} MB of weights and moments, about {clips / 2**20:,.0f} MB in training for a "
+        f"batch of {size}"
+    )
 
 
 @contextmanager
@@ -217,11 +297,13 @@ def train_in(
         What `work` returns; None in all processes but the first.
     """
     from asd.runs import append_text, training_run, write_text
-    from asd.train.fit import Place
+    from asd.train.fit import BATCH_SIZE, Place
     from asd.train.ranks import local_device, together, wait_for_all
 
     own = training_run(folder, overwrite=overwrite, resume=resume) if is_first() else nullcontext(folder)
-    with _resumable(folder, settings), together(local_device(settings.device)), own:
+    size = settings.optimiser.batch_size or BATCH_SIZE
+    less = f"Lower --batch-size, to {max(2, size // 2)} for a start, or take a smaller --encoder."
+    with _resumable(folder, settings), together(local_device(settings.device)), enough_memory(less), own:
         if is_first() and not resume:
             write_text(folder / "config.toml", settings.to_toml())
         wait_for_all()

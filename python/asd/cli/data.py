@@ -55,7 +55,7 @@ def list_(
     if json:
         print_json(_list_json(catalog, stocks))
     else:
-        _show_list(catalog, stocks)
+        show_list(catalog, stocks)
     next_step(shell("asd", "data", "verify", *_shown_root(root or data)))
 
 
@@ -100,7 +100,7 @@ def verify_(
     extra = ["--skip-bad"] if report.broken else []
     extra += ["--channel", channel] if channel != "0" else []
     extra += ["--allow-upsampling"] if allow_upsampling else []
-    next_step(_train_command(usable, root or data, *extra) or shell("asd", "data", "list", *_shown_root(root or data)))
+    next_step(train_command(usable, root or data, *extra) or shell("asd", "data", "list", *_shown_root(root or data)))
     if report.broken:
         raise DataError(
             f"{count(len(report.broken), 'recording')} of {len(report.checked)} in {catalog.root} cannot be used",
@@ -142,8 +142,8 @@ def synth(
     }
     drive(write_dataset(root, overwrite=overwrite, **{key: value for key, value in asked.items() if value is not None}))
     catalog = open_catalog(root)
-    _show_list(catalog, drive(take_stock(catalog)))
-    next_step(_train_command(catalog.clips, root) or shell("asd", "data", "list", root))
+    show_list(catalog, drive(take_stock(catalog)))
+    next_step(train_command(catalog.clips, root) or shell("asd", "data", "list", root))
 
 
 def _names(listed: str) -> list[str]:
@@ -155,7 +155,7 @@ def _shown_root(given: Path | None) -> list[str]:
     return [str(given)] if given else []
 
 
-def _train_command(clips: Sequence[Clip], given: Path | None, *extra: str) -> str:
+def train_command(clips: Sequence[Clip], given: Path | None, *extra: str) -> str:
     """Return the command that trains on the section with the most normals; empty if none has enough."""
     from asd.detect.threshold import FEWEST_NORMALS
 
@@ -167,7 +167,8 @@ def _train_command(clips: Sequence[Clip], given: Path | None, *extra: str) -> st
     return shell("asd", "train", "--machine", machine, "--id", section, *where, *extra)
 
 
-def _show_list(catalog: Catalog, stocks: Sequence[Stock]) -> None:
+def show_list(catalog: Catalog, stocks: Sequence[Stock]) -> None:
+    """Print machines, IDs and counts as a table."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table

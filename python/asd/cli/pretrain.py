@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asd.cli._output import channel_of, data_root, next_step, out, print_json, say, shell
-from asd.cli._training import Device, EncoderName, need_torch, settings_of, stored_settings, train_in
+from asd.cli._output import data_root, next_step, out, print_json, say, shell
+from asd.cli._training import Device, EncoderName, flags_of, need_torch, settings_of, stored_settings, train_in
 
 if TYPE_CHECKING:
     from asd.config import Config
@@ -48,21 +48,12 @@ def pretrain(
     [bold]asd pretrain --data recordings[/bold]                            a small network, in minutes
     [bold]asd pretrain --data audioset --preset audioset[/bold]            ResNet-50, on GPUs
     """
-    need_torch()
-    flags: dict[str, Any] = {
-        "encoder.name": encoder and encoder.value,
-        "encoder.weights": str(weights.resolve()) if weights else None,
+    flags = {
+        **flags_of(locals(), {}),
         "method": "pretrain",
-        "optimiser.epochs": epochs,
-        "optimiser.batch_size": batch_size,
-        "seed": seed,
-        "device": device and device.value,
-        "cache_gb": cache_gb,
-        "threads": threads,
-        "features.channel": None if channel is None else channel_of(channel),
-        "features.allow_upsampling": allow_upsampling or None,
         "data.root": str(data.resolve()) if data else None,
     }
+    need_torch()
     folder = runs / name
     if resume:
         settings = stored_settings(folder, preset, config, assign or [], flags)

@@ -81,7 +81,7 @@ def reproduce(
     ] = None,
     labels: Annotated[
         Path | None,
-        typer.Option(help="A challenge's list of the evaluation files' labels, or the folder of eval_data_list_*.csv."),
+        typer.Option(help="A challenge's list of the evaluation files' labels, or a folder of such lists."),
     ] = None,
     folder: Annotated[
         Path | None,
@@ -179,8 +179,8 @@ def _part(name: str, root: Path, place: Path, labels: Path | None, asked: dict[s
     challenge = CHALLENGES[name]
     if both and not root.is_dir():
         raise DataError(f"{root}: no such folder", "For paper, --data has the folders dcase2020 and dcase2022.")
-    if labels is not None and labels.is_dir():
-        labels = labels / f"eval_data_list_{challenge.year}.csv"
+    if labels is not None and (own := labels / f"eval_data_list_{challenge.year}.csv").is_file():
+        labels = own
     catalog = open_catalog(root, labels)
     tell_all(catalog.notes)
     if both:  # what only one of the tables has is not asked of the other

@@ -40,6 +40,9 @@ def score(
     allow_upsampling: Annotated[bool, typer.Option(help="Accept recordings below the detector's rate.")] = False,
     skip_bad: Annotated[bool, typer.Option(help="Go on without recordings that cannot be read.")] = False,
     fail_on_anomaly: Annotated[bool, typer.Option(help="Exit with 10 if a recording sounds wrong.")] = False,
+    dcase_csv: Annotated[
+        Path | None, typer.Option("--dcase-csv", help="Folder for the result files of a DCASE challenge.")
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Threads of the front end. Default: all.")
     ] = None,
@@ -49,6 +52,7 @@ def score(
 
     [bold]asd score runs/fan-00[/bold]            the test clips of the data root
     [bold]asd score runs/pump7 new/[/bold]        new recordings
+    [bold]asd score runs/fan-all --dcase-csv submission[/bold]
     """
     from asd.detect.detector import Detector
     from asd.runs import Run
@@ -62,8 +66,14 @@ def score(
     if allow_upsampling:
         detector = dataclasses.replace(detector, spec=detector.spec.model_copy(update={"allow_upsampling": True}))
     clips = _given(detector, recordings, id, opened) if recordings else _test_clips(detector, opened, data, labels)
+    if dcase_csv:
+        from asd.evaluate.challenge import year_of
+
+        year_of(clip.name for clip in clips)  # refuses recordings of no challenge before they take time
     scored = _score(detector, clips, opened, skip_bad, threads)
     _write(opened, scored, append)
+    if dcase_csv:
+        _write_challenge(opened, scored, dcase_csv)
     if json:
         print_json({"run": str(run), "recordings": scored.records})
     else:
@@ -160,6 +170,25 @@ def _write(run: Run, scored: Scored, append: bool) -> None:
     summary["skipped"] = [{"file": str(u.path), "reason": u.reason} for u in scored.skipped]
     write_text(run.path / "metrics.json", jsonlib.dumps(summary, indent=2, allow_nan=False) + "\n")
     write_scores(run.path / "scores.csv", rows)
+
+
+def _write_challenge(run: Run, scored: Scored, folder: Path) -> None:
+    """Write the challenge's result files; their decisions are made at another threshold than the plant's alarms."""
+    import numpy as np
+
+    from asd.detect.threshold import challenge_threshold
+    from asd.evaluate.challenge import write_submission, year_of
+
+    normals = [n for n in run.normals() if n["score"] is not None]
+    limits = {
+        section: challenge_threshold(np.array([n["score"] for n in normals if n["section"] == section]))
+        for section in {row.section for row in scored.rows}
+    }
+    rows = [replace(row, anomalous=row.score > limits[row.section]) for row in scored.rows]
+    files = write_submission(rows, folder, year_of(row.path for row in rows))
+    say(f"written to {folder}: {', '.join(f.name for f in files[:2])}{', ...' if len(files) > 2 else ''}")
+    if scored.skipped:
+        say(f"{folder} lacks {count(len(scored.skipped), 'recording')} that could not be read", "yellow")
 
 
 def _show(scored: Scored, detector: Detector) -> None:

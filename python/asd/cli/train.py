@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -11,8 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asd.cli._output import channel_of, data_root, drive, next_step, out, print_json, say, shell, tell_all
-from asd.cli._training import Device, EncoderName, need_torch, settings_of, stored_settings, train_in
+from asd.cli._output import data_root, drive, next_step, out, print_json, say, shell, tell_all
+from asd.cli._training import (
+    Device,
+    EncoderName,
+    flags_of,
+    need_torch,
+    refuse_idle,
+    settings_of,
+    stored_settings,
+    train_in,
+)
 from asd.errors import UsageError, nearest
 from asd.events import Caution
 
@@ -24,6 +33,18 @@ if TYPE_CHECKING:
     from asd.train.trained import Trained
 
 MOST_DIFFERENT = 5
+
+SETTINGS = {
+    "method": "method",
+    "scorer": "scorer",
+    "aggregate": "aggregate",
+    "false_alarm_rate": "false_alarm_rate",
+    "force": "force",
+    "exclude": "data.exclude",
+    "session_regex": "data.session_regex",
+    "skip_bad": "data.skip_bad",
+}
+"""Parameters that are settings, beside those of every training, with the settings' names."""
 
 
 class Method(StrEnum):
@@ -87,7 +108,7 @@ def train(
     channel: Annotated[str | None, typer.Option(help="Channel from 0, or mix. [0]")] = None,
     allow_upsampling: Annotated[bool, typer.Option(help="Accept recordings below 16 kHz.")] = False,
     skip_bad: Annotated[bool, typer.Option(help="Go on without recordings that cannot be read.")] = False,
-    force: Annotated[bool, typer.Option(help="Accept fewer than 10 normals.")] = False,
+    force: Annotated[bool, typer.Option(help="Accept fewer than 10 normals behind a threshold.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace a run of the same name.")] = False,
     threads: Annotated[int | None, typer.Option(help="Threads of the front end. Default: all there are.")] = None,
     config: Annotated[Path | None, typer.Option("-c", "--config", help="Settings as TOML.")] = None,
@@ -100,44 +121,12 @@ def train(
     [bold]asd train --machine fan --id 00[/bold]          one machine of a data root
     [bold]asd train --normal recordings/pump7[/bold]      own recordings
     """
+    flags = _flags(locals())
     from asd.train.assemble import require_scorer
 
-    if machine and normal:
-        raise UsageError(
-            "--machine and --normal exclude each other", "--normal takes the machine's name from its folder."
-        )
-    flags = {
-        "encoder.name": encoder and encoder.value,
-        "encoder.weights": str(weights.resolve()) if weights else None,
-        "method": method and method.value,
-        "scorer": scorer,
-        "optimiser.epochs": epochs,
-        "optimiser.batch_size": batch_size,
-        "seed": seed,
-        "device": device and device.value,
-        "cache_gb": cache_gb,
-        "aggregate": aggregate and aggregate.value,
-        "false_alarm_rate": false_alarm_rate,
-        "threads": threads,
-        "force": force or None,
-        "features.channel": None if channel is None else channel_of(channel),
-        "features.allow_upsampling": allow_upsampling or None,
-        "data.root": str(data) if data else "" if normal else None,
-        # One of the two takes the place of the other in a config file, which may be that of a run.
-        "data.machine": machine or ("" if normal else None),
-        "data.ids": _ids(id),
-        "data.normal": str(normal) if normal else "" if machine else None,
-        "data.exclude": exclude or None,
-        "data.session_regex": session_regex,
-        "data.skip_bad": skip_bad or None,
-    }
     if resume:
-        folder = runs / (name or _default_name(machine, _ids(id) or [], normal))
-        # A run of own recordings has the machine's name of their folder.
-        asked = {**flags, "data.root": data and str(data), "data.machine": machine or None, "data.normal": None}
-        if normal:
-            asked["data.normal"] = str(normal)
-        catalog, settings = _open(stored_settings(folder, preset, config, assign or [], asked))
+        folder = runs / (name or _default_name(machine, flags["data.ids"] or [], normal))
+        catalog, settings = _resumed(folder, preset, config, assign or [], flags)
     else:
         catalog, settings = _settled(preset, config, assign or [], flags, weights)
         folder = runs / (name or _default_name(settings.data.machine, settings.data.ids, settings.data.normal))
@@ -163,6 +152,32 @@ def train(
     next_step(_score_command(folder, catalog, settings))
 
 
+def _flags(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that the command's parameters stand for; None where one was not given."""
+    machine, normal, data = given["machine"], given["normal"], given["data"]
+    if machine and normal:
+        raise UsageError(
+            "--machine and --normal exclude each other", "--normal takes the machine's name from its folder."
+        )
+    return {
+        **flags_of(given, SETTINGS),
+        "data.ids": _ids(given["id"]),
+        "data.root": str(data) if data else "" if normal else None,
+        # One of the two takes the place of the other in a config file, which may be that of a run.
+        "data.machine": machine or ("" if normal else None),
+        "data.normal": str(normal) if normal else "" if machine else None,
+    }
+
+
+def _resumed(
+    folder: Path, preset: str | None, file: Path | None, assignments: list[str], flags: dict[str, Any]
+) -> tuple[Catalog, Config]:
+    """Return the catalog and the settings of a run to go on with."""
+    # A run of own recordings has the machine's name of their folder: what was not given takes no place here.
+    asked = {**flags, **{key: flags[key] or None for key in ("data.root", "data.machine", "data.normal")}}
+    return _open(stored_settings(folder, preset, file, assignments, asked))
+
+
 def _settled(
     preset: str | None, file: Path | None, assignments: list[str], flags: dict[str, Any], weights: Path | None
 ) -> tuple[Catalog, Config]:
@@ -180,6 +195,7 @@ def _settled(
         )
 
     settings = settings_of(preset, file, assignments, flags, method_of, weights)
+    refuse_idle(settings, file, assignments, flags, asked=not opened)
     if opened:
         ((catalog, located),) = opened
         return catalog, settings.model_copy(update={"data": located.data})

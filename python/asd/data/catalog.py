@@ -24,7 +24,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from asd.data.labels import add_attributes, add_labels, read_labels
+from asd.data.labels import add_attributes, add_labels, doubts, read_labels
 from asd.data.layouts import Row, keep_one_naming, rows_by_machine, rows_of_one
 from asd.data.names import AUDIO_SUFFIXES, Layout, Split, parse_name, recorded_at, stem_of
 from asd.data.splits import Chosen, settle_splits
@@ -170,7 +170,7 @@ def open_catalog(root: Path | str, labels: Path | str | None = None) -> Catalog:
 
     Args:
         root: folder with recordings in one of the layouts, or in several.
-        labels: list of the evaluation files' labels, as the challenges publish it (`asd.data.labels`).
+        labels: the evaluation files' labels, as the challenges publish them: a list, or a folder (`asd.data.labels`).
 
     Raises:
         DataError: `root` is absent, unreadable or has no recordings; two files are one clip; or the labels do not
@@ -180,7 +180,9 @@ def open_catalog(root: Path | str, labels: Path | str | None = None) -> Catalog:
     catalog = _build(tree, rows_by_machine(tree))
     if labels is None:
         return catalog
-    return replace(catalog, clips=add_labels(catalog.clips, read_labels(Path(labels))))
+    listed = read_labels(Path(labels))
+    notes = *catalog.notes, *doubts(listed, catalog.machines())
+    return replace(catalog, clips=add_labels(catalog.clips, listed), notes=notes)
 
 
 def open_folder(path: Path | str, *, for_scoring: bool = False) -> Catalog:

@@ -174,22 +174,22 @@ def _as_own(row: Row) -> Row:
 def _challenge_machine(root: Path, parts: tuple[str, ...]) -> tuple[Path, _Marks]:
     """Where a challenge's file lies: the machine is the nearest folder without a meaning (``fan/test`` -> ``fan``)."""
     end = len(parts)
-    while end and _kind(parts[end - 1]):
+    while end and kind_of(parts[end - 1]):
         end -= 1
     if end:
         return root.joinpath(*parts[:end]), _marks(parts)
-    machine, above = _climb(root, {_kind(part) for part in parts})
+    machine, above = _climb(root, {kind_of(part) for part in parts})
     return machine, _marks((*above, *parts))
 
 
 def _marked_machine(root: Path, parts: tuple[str, ...]) -> tuple[Path, _Marks] | None:
     """Where an own recording lies: the machine is the folder above the first one with a meaning; None without one."""
-    first = next((i for i, part in enumerate(parts) if _kind(part)), None)
+    first = next((i for i, part in enumerate(parts) if kind_of(part)), None)
     if first:
         return root.joinpath(*parts[:first]), _marks(parts)
     if first is None and parts:
         return None
-    machine, above = _climb(root, {_kind(part) for part in parts})
+    machine, above = _climb(root, {kind_of(part) for part in parts})
     marks = _marks((*above, *parts))
     return (machine, marks) if marks != _Marks() else None
 
@@ -211,14 +211,15 @@ def _climb(root: Path, met: set[Kind | None]) -> tuple[Path, tuple[str, ...]]:
         met: kinds of folders already met below; a second ``test`` is no test folder but a name.
     """
     above: tuple[str, ...] = ()
-    while (kind := _kind(root.name)) and kind not in met:
+    while (kind := kind_of(root.name)) and kind not in met:
         met.add(kind)
         above = (root.name, *above)
         root = root.parent
     return root, above
 
 
-def _kind(folder: str) -> Kind | None:
+def kind_of(folder: str) -> Kind | None:
+    """Return what the name of a folder means; None for a name that is a machine's, or anyone's."""
     lower = folder.lower()
     if lower in _SPLITS:
         return "split"
@@ -232,7 +233,7 @@ def _kind(folder: str) -> Kind | None:
 def _marks(parts: Sequence[str]) -> _Marks:
     marks = _Marks()
     for part in parts:
-        match _kind(part):
+        match kind_of(part):
             case "split":
                 marks = replace(marks, split=_SPLITS[part.lower()])
             case "label":

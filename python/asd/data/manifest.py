@@ -17,26 +17,20 @@ import hashlib
 import itertools
 import os
 import shlex
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
-from asd import runs
-from asd.config import FeatureSpec
-from asd.corpus import CACHE_GB, Corpus, Paths, Survey
+from asd.corpus import Paths
 from asd.data.names import AUDIO_SUFFIXES
 from asd.data.tree import absolute, existing_folder, recordings_below
-from asd.errors import DataError, RunFolderError, UsageError
-from asd.events import Caution, Event, Note
-from asd.words import are, count, hours
+from asd.errors import DataError
+from asd.events import Caution, Note
 
 LIST_SUFFIXES = (".txt", ".csv", ".lst")
 COLUMNS = ("path", "filename")
 """Names of the column of a CSV list that holds the paths; the first that is there counts."""
-
-NAMED = 5
-"""Recordings that cannot be read and are named one by one; a file names them all."""
 
 _TRIED = 100
 """Entries of a list of which one must be there: else its paths count from elsewhere."""
@@ -104,80 +98,16 @@ def read_manifest(path: Path | str) -> Manifest:
             nowhere.
     """
     path = absolute(Path(path))
-    entries = list(_csv_entries(path) if path.suffix.lower() == ".csv" else _text_entries(path))
+    entries = list(_csv_entries(path) if path.suffix.lower() == ".csv" else text_entries(path))
     if not entries:
         raise DataError(f"{path}: no recording is listed in it", "List one path on each line.")
-    manifest = _manifest(path.parent, [_below(path.parent, entry) for entry in entries], ())
+    manifest = _manifest(path.parent, [below(path.parent, entry) for entry in entries], ())
     if not any(recording.exists() for recording in itertools.islice(manifest.paths, _TRIED)):
         raise DataError(
             f"{path}: what it lists is not there: {manifest.paths[0]}",
             f"Paths count from the list's own folder, {path.parent}: put the list there, or write absolute paths.",
         )
     return manifest
-
-
-def survey_manifest(
-    manifest: Manifest,
-    spec: FeatureSpec,
-    folder: Path,
-    *,
-    cache_gb: float = CACHE_GB,
-    half: bool = False,
-    threads: int | None = None,
-    skip_bad: bool = True,
-) -> Generator[Event, None, Corpus]:
-    """Look at every recording once, and return them ready to be fed. Yields Progress, and what is to be known.
-
-    `folder` remembers: ``manifest.txt`` which recordings they are; ``survey.part.npz`` what was found so far, so that
-    a look that is killed is gone on with; ``survey.npz`` all of it, after which nothing is looked at again;
-    ``skipped.jsonl`` path and reason of each recording that cannot be read.
-
-    Args:
-        folder: of the run; there already, or made.
-        cache_gb, half, threads: as of a `Corpus`.
-        skip_bad: go on without recordings that cannot be read.
-
-    Raises:
-        RunFolderError: `folder` knows other recordings, or the same ones read in another way.
-        DataError: recordings that cannot be read: more than half of them, or any without `skip_bad`; log-mels of
-            several lengths; nothing but silence; or the folder cannot be written.
-    """
-    _remember(manifest, folder)
-    yield from manifest.notes
-    survey_file, part = folder / "survey.npz", folder / "survey.part.npz"
-    corpus_with = partial(Corpus, manifest.paths, spec, cache_gb=cache_gb, half=half, threads=threads)
-    corpus = corpus_with()
-    if survey_file.exists():
-        try:
-            known = Survey.load(survey_file)
-        except DataError as error:
-            yield Caution(f"{error.message}; every recording is looked at again")
-        else:
-            try:
-                return corpus_with(survey=known)
-            except UsageError as error:
-                way_out = "Go on with the settings that it began with, or begin another run."
-                raise RunFolderError(f"{survey_file}: {error.message}", way_out) from error
-    try:
-        survey = yield from _cautious(corpus.look(skip_bad=skip_bad, part=part))
-        _must_be_most(corpus)
-    except DataError:
-        if corpus.skipped:  # looked at to the end, in vain: whoever repairs them wants another look
-            part.unlink(missing_ok=True)
-        raise
-    finally:
-        _name_skipped(manifest, corpus, folder)
-    survey.save(survey_file)
-    part.unlink(missing_ok=True)
-    if corpus.skipped:
-        n = len(corpus.skipped)
-        yield Caution(
-            f"{n:,} of {count(len(manifest), 'recording')} cannot be read and {are(n)} left out: "
-            f"{folder / 'skipped.jsonl'} says why"
-        )
-    n_read = len(manifest) - len(corpus.skipped)
-    yield Note(f"{count(n_read, 'recording')}, {hours(survey.seconds)}" if survey.seconds else f"{n_read:,} log-mels")
-    return corpus
 
 
 def _manifest(root: Path, names: list[str], notes: tuple[Note | Caution, ...]) -> Manifest:
@@ -193,13 +123,14 @@ def _manifest(root: Path, names: list[str], notes: tuple[Note | Caution, ...]) -
     return Manifest(root, tuple(names), notes)
 
 
-def _below(root: Path, entry: str) -> str:
+def below(root: Path, entry: str) -> str:
     """Return a listed path as the name it has below `root`, where it lies there."""
     name = os.path.normpath(entry)
     return name.removeprefix(f"{str(root).rstrip('/')}/")
 
 
-def _text_entries(path: Path) -> Iterator[str]:
+def text_entries(path: Path) -> Iterator[str]:
+    """Yield what a text file lists."""
     for line in _lines(path):
         entry = line.rstrip("\r\n")
         if entry.strip() and not entry.startswith("#"):
@@ -233,59 +164,3 @@ def _lines(path: Path) -> Iterator[str]:
         raise DataError(f"{path}: {error.strerror}", f"See what is there: ls {shlex.quote(str(path.parent))}") from None
     except UnicodeDecodeError:
         raise DataError(f"{path}: not UTF-8 text", "Write the list again as UTF-8.") from None
-
-
-def _remember(manifest: Manifest, folder: Path) -> None:
-    """Write ``manifest.txt``; where it is there, it must name the same recordings."""
-    file = folder / "manifest.txt"
-    if not file.exists():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(f"{folder}: cannot be written ({error.strerror})", "Choose another folder.") from error
-        head = f"# {count(len(manifest), 'recording')} below {manifest.root}, SHA-256 {manifest.digest}\n"
-        # A name that begins like a remark is written so that it is none.
-        listed = (f"./{name}\n" if name.startswith("#") else f"{name}\n" for name in manifest.names)
-        runs.write_text(file, head + "".join(listed))
-        return
-    known = {os.path.normpath(entry) for entry in _text_entries(file)}
-    now = set(manifest.names)
-    for names, verb in ((known - now, "is gone since"), (now - known, "is new since")):
-        if names:
-            more = f", and {len(names) - 1:,} more" if len(names) > 1 else ""
-            raise RunFolderError(
-                f"{min(names)} {verb} {folder} was begun{more}",
-                f"A run goes on with the recordings that it began with: {file} lists them. Or begin another run.",
-            )
-
-
-def _cautious(looking: Generator[Event, None, Survey]) -> Generator[Event, None, Survey]:
-    """Pass events on, of Cautions only the first: a list of thousands would bury all else."""
-    cautions = 0
-    while True:
-        try:
-            event = next(looking)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
-        cautions += isinstance(event, Caution)
-        if not isinstance(event, Caution) or cautions <= NAMED:
-            yield event
-
-
-def _must_be_most(corpus: Corpus) -> None:
-    bad, total = corpus.skipped, len(corpus.paths)
-    if 2 * len(bad) > total:
-        raise DataError(
-            f"{len(bad):,} of {total:,} recordings cannot be read, the first: {bad[0].path}: {bad[0].reason}",
-            bad[0].hint,
-        )
-
-
-def _name_skipped(manifest: Manifest, corpus: Corpus, folder: Path) -> None:
-    file = folder / "skipped.jsonl"
-    if corpus.skipped:
-        below: Iterable[str] = (_below(manifest.root, str(bad.path)) for bad in corpus.skipped)
-        rows = zip(below, corpus.skipped, strict=True)
-        runs.write_jsonl(file, ({"path": name, "reason": bad.reason} for name, bad in rows))
-    else:
-        file.unlink(missing_ok=True)

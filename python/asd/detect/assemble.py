@@ -7,8 +7,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from asd.detect.baseline import ALONE, SIBLINGS, BaselineScorer, Normals
+from asd.detect.baseline import ALONE, SIBLINGS, BaselineScorer
 from asd.detect.fusion import Fused
+from asd.detect.gaussian import Normals
 from asd.detect.network import NetworkFacts
 from asd.detect.scorers import (
     CLASSIFIER,

@@ -17,7 +17,9 @@ from asd import features
 from asd.config import FeatureSpec, feature_spec, parse_config
 from asd.data.names import parse_name
 from asd.detect.assemble import load_scorer
-from asd.detect.baseline import BaselineScorer, Floats
+from asd.detect.baseline import BaselineScorer
+from asd.detect.blas import one_blas_thread
+from asd.detect.gaussian import Floats
 from asd.detect.network import CLASSES, NETWORK, SUMMARY, Network, NetworkFacts, check_torch
 from asd.detect.pooled import POOLED, pool
 from asd.detect.scorers import Scorer
@@ -123,7 +125,8 @@ class Detector:
         for recording, section in zip(features.read_recordings(files, self.spec, threads), named, strict=True):
             if isinstance(recording, features.Unreadable):
                 raise recording.error()
-            scores.append(self.judge(recording, section))
+            with one_blas_thread():
+                scores.append(self.judge(recording, section))
         return scores
 
     def judge(
@@ -305,7 +308,12 @@ class Detector:
             for section in sections:
                 lengths = arrays[f"{name}/{section}/windows"]
                 scores = np.split(arrays[f"{name}/{section}/normals"], np.cumsum(lengths)[:-1])
-                calibrations[name, section] = Calibration(scores, settings.false_alarm_rate, settings.aggregate)
+                stretches = described["sections"][section]["stretches"]
+                if not isinstance(stretches, bool):
+                    raise ValueError(f"sections.{section}.stretches = {stretches!r}")
+                calibrations[name, section] = Calibration(
+                    scores, settings.false_alarm_rate, settings.aggregate, stretches
+                )
         network = None
         if NETWORK in described:
             network = Network.from_arrays(NetworkFacts.model_validate(described[NETWORK]), arrays)

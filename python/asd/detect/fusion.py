@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asd.detect.baseline import Floats
+from asd.detect.gaussian import Floats
 from asd.detect.scorers import Fusible
 
 SMALLEST_SPREAD = 0.02

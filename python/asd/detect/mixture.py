@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from asd.detect.baseline import Floats, Gaussian, Normals, fit_gaussian
+from asd.detect.gaussian import Floats, Gaussian, Normals, fit_gaussian
 from asd.detect.neighbours import by_domain
 
 

@@ -6,14 +6,17 @@ target domain of few normals is filled up between them (SMOTE).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import pairwise_distances_chunked
+from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
+from sklearn.preprocessing import normalize
 
-from asd.detect.baseline import Floats, Gaussian, Normals, fit_gaussian
+from asd.detect.gaussian import Floats, Gaussian, Normals, fit_gaussian
 from asd.errors import DataError
 
 SMOTE_SHARE = 0.2
@@ -21,13 +24,8 @@ SMOTE_SHARE = 0.2
 
 SMOTE_NEIGHBOURS = 5
 
-BLOCK_CELLS = 2**23
-"""Distances that are in memory at a time."""
-
 COPIES = 1e-9
 """Cosine distance below which two embeddings are copies of each other: float32 says no more."""
-
-Metric: TypeAlias = Callable[[Floats, Floats], Floats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +43,11 @@ class Nearest:
     def fit(cls, normals: Normals, section: str, count: int) -> Self:
         """Keep the directions of a section's normals."""
         own = normals[normals.sections_N == section]
-        return cls([unit(rows_RD) for rows_RD in by_domain(unit(own.features_ND), own.domains_N)], count)
+        return cls([normalize(rows_RD) for rows_RD in by_domain(normalize(own.features_ND), own.domains_N)], count)
 
     def distances(self, features_ND: Floats) -> Floats:
         """Return the smallest over the domains, (N,), between 0 and 2."""
-        x_ND = unit(features_ND)
-        return np.min([nearest(x_ND, r_RD, self.count, cosine)[0].mean(1) for r_RD in self.domains], axis=0)  # type: ignore[no-any-return]
+        return np.min([mean_distance(features_ND, r_RD, self.count, "cosine") for r_RD in self.domains], axis=0)  # type: ignore[no-any-return]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return everything that was fitted, for storage."""
@@ -89,7 +86,7 @@ class WhitenedNearest:
     def distances(self, features_ND: Floats) -> Floats:
         """Return the smallest over the domains, (N,)."""
         x_ND = self.gaussian.whiten(features_ND)
-        return np.min([nearest(x_ND, r_RD, self.count, euclidean)[0].mean(1) for r_RD in self.domains], axis=0)  # type: ignore[no-any-return]
+        return np.min([mean_distance(x_ND, r_RD, self.count, "euclidean") for r_RD in self.domains], axis=0)  # type: ignore[no-any-return]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return everything that was fitted, for storage."""
@@ -105,8 +102,10 @@ class WhitenedNearest:
 class Density:
     """``density-knn``: cosine distance to a normal over how far that normal lies from its own neighbours; the smallest.
 
-    Sparse regions, such as a domain of few normals, so count as near from farther away (Wilkinghoff et al. 2025,
-    "Keeping the balance: anomaly score calculation for domain generalization").
+    Sparse regions, such as a domain of few normals, so count as near from farther away (Wilkinghoff et al., "Keeping
+    the Balance: Anomaly Score Calculation for Domain Generalization", ICASSP 2025, and "Local Density-Based Anomaly
+    Score Normalization for Domain Generalization", arXiv 2509.10951). There the neighbours of a normal are of any
+    domain; here they are of its own, where domains are labelled.
 
     Attributes:
         domains: the normals of each domain, rows of length 1, (R, D) each.
@@ -124,17 +123,16 @@ class Density:
             DataError: there is one only.
         """
         own = normals[normals.sections_N == section]
-        domains = [unit(rows_RD) for rows_RD in by_domain(unit(own.features_ND), own.domains_N, section, least=2)]
-        near = [nearest(r_RD, r_RD, count, cosine, others=True)[0] for r_RD in domains]
-        return cls(domains, [np.maximum(distances_RK.mean(1), COPIES) for distances_RK in near])
+        rows = by_domain(normalize(own.features_ND), own.domains_N, section, least=2)
+        domains = [normalize(rows_RD) for rows_RD in rows]
+        return cls(domains, [np.maximum(mean_distance(None, r_RD, count, "cosine"), COPIES) for r_RD in domains])
 
     def distances(self, features_ND: Floats) -> Floats:
         """Return the smallest ratio, (N,)."""
-        x_ND = unit(features_ND)
         each = []
         for rows_RD, radii_R in zip(self.domains, self.radii, strict=True):
-            ratios = [(cosine(x_ND[block], rows_RD) / radii_R).min(1) for block in _blocks(len(x_ND), len(rows_RD))]
-            each.append(np.concatenate(ratios))
+            chunks = pairwise_distances_chunked(features_ND, rows_RD, metric="cosine")
+            each.append(np.concatenate([(distances_NR / radii_R).min(1) for distances_NR in chunks]))
         return np.min(each, axis=0)  # type: ignore[no-any-return]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -149,22 +147,17 @@ class Density:
 
 @dataclass(frozen=True, slots=True)
 class Outlier:
-    """``lof``: the local outlier factor by cosine distance (Breunig et al. 2000); scikit-learn's, kept as arrays.
-
-    The reachability of a normal o from x is max(distance, o's distance to its k-th neighbour), the density of x the
-    inverse of the mean reachability of its k nearest, and its factor their mean density over its own.
+    """``lof``: the local outlier factor by cosine distance (Breunig et al. 2000), scikit-learn's.
 
     Attributes:
         domains: the normals of each domain, rows of length 1, (R, D) each.
-        reaches: of each of these normals the distance to its k-th neighbour, (R,) each.
-        densities: of each of these normals, (R,) each.
-        count: k.
+        count: K.
+        fitted: to each domain, with as many neighbours as a normal of it has.
     """
 
     domains: Sequence[Floats]
-    reaches: Sequence[Floats]
-    densities: Sequence[Floats]
     count: int
+    fitted: Sequence[LocalOutlierFactor]
 
     @classmethod
     def fit(cls, normals: Normals, section: str, count: int) -> Self:
@@ -174,85 +167,47 @@ class Outlier:
             DataError: there is one only.
         """
         own = normals[normals.sections_N == section]
-        domains = [unit(rows_RD) for rows_RD in by_domain(unit(own.features_ND), own.domains_N, section, least=2)]
-        reaches, densities = [], []
-        for rows_RD in domains:
-            distances_RK, indices_RK = nearest(rows_RD, rows_RD, count, cosine, others=True)
-            reaches.append(distances_RK[:, -1])
-            densities.append(_density(distances_RK, indices_RK, reaches[-1]))
-        return cls(domains, reaches, densities, count)
+        rows = by_domain(normalize(own.features_ND), own.domains_N, section, least=2)
+        return cls._of([normalize(rows_RD) for rows_RD in rows], count)
+
+    @classmethod
+    def _of(cls, domains: Sequence[Floats], count: int) -> Self:
+        def factor(rows_RD: Floats) -> LocalOutlierFactor:
+            neighbours = min(count, len(rows_RD) - 1)
+            return LocalOutlierFactor(neighbours, algorithm="brute", metric="cosine", novelty=True).fit(rows_RD)
+
+        return cls(domains, count, [factor(rows_RD) for rows_RD in domains])
 
     def distances(self, features_ND: Floats) -> Floats:
         """Return the smallest factor over the domains, (N,); about 1 among the normals."""
-        x_ND = unit(features_ND)
-        each = []
-        for rows_RD, reaches_R, densities_R in zip(self.domains, self.reaches, self.densities, strict=True):
-            # Like the normals, x is compared with others than itself: a domain of R has R - 1 of them.
-            distances_NK, indices_NK = nearest(x_ND, rows_RD, min(self.count, len(rows_RD) - 1), cosine)
-            own_N = _density(distances_NK, indices_NK, reaches_R)
-            each.append(densities_R[indices_NK].mean(1) / own_N)
-        return np.min(each, axis=0)  # type: ignore[no-any-return]
+        return np.min([-factor.score_samples(features_ND) for factor in self.fitted], axis=0)  # type: ignore[no-any-return]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return everything that was fitted, for storage."""
-        kept = {"reaches": np.concatenate(self.reaches), "densities": np.concatenate(self.densities)}
-        return _pack(self.domains) | kept | {"count": np.array([self.count])}
+        """Return what it is fitted to, for storage."""
+        return _pack(self.domains) | {"count": np.array([self.count])}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """Rebuild it from `arrays`."""
-        reaches, densities = (_split(arrays[key], arrays["lengths"]) for key in ("reaches", "densities"))
-        return cls(_unpack(arrays), reaches, densities, int(arrays["count"][0]))
+        """Rebuild it from `arrays`: fit it again."""
+        return cls._of(_unpack(arrays), int(arrays["count"][0]))
 
 
-def _density(distances_NK: Floats, indices_NK: NDArray[np.int64], reaches_R: Floats) -> Floats:
-    reachability_N = np.maximum(distances_NK, reaches_R[indices_NK]).mean(1)
-    return 1 / np.maximum(reachability_N, COPIES)  # type: ignore[no-any-return]
-
-
-def unit(rows_ND: Floats) -> Floats:
-    """Return the rows scaled to length 1; a row of zeros stays."""
-    lengths_N1 = np.linalg.norm(rows_ND, axis=1, keepdims=True)
-    return rows_ND / np.where(lengths_N1 > 0, lengths_N1, 1.0)
-
-
-def cosine(x_ND: Floats, references_RD: Floats) -> Floats:
-    """Return 1 − cosine of all pairs of rows of length 1, (N, R)."""
-    return np.maximum(1 - x_ND @ references_RD.T, 0.0)
-
-
-def euclidean(x_ND: Floats, references_RD: Floats) -> Floats:
-    """Return the distances of all pairs of rows, (N, R)."""
-    squares_NR = np.square(x_ND).sum(1)[:, None] + np.square(references_RD).sum(1) - 2 * x_ND @ references_RD.T
-    return np.sqrt(np.maximum(squares_NR, 0.0))  # type: ignore[no-any-return]
-
-
-def nearest(
-    x_ND: Floats, references_RD: Floats, count: int, metric: Metric, *, others: bool = False
-) -> tuple[Floats, NDArray[np.int64]]:
-    """Return the distances and rows of the nearest references, the nearest first, (N, K) each.
+def mean_distance(x_ND: Floats | None, references_RD: Floats, count: int, metric: str) -> Floats:
+    """Return the mean distance to the `count` nearest references, all there are where that is less, (N,).
 
     Args:
-        count: K; all there are where that is less.
-        others: `x_ND` are the references themselves, and each is compared with the others only.
+        x_ND: None: each of the references is compared with the others, (R,).
+        metric: of scikit-learn.
     """
-    count = min(count, len(references_RD) - others)
-    distances, indices = [], []
-    for block in _blocks(len(x_ND), len(references_RD)):
-        all_NR = metric(x_ND[block], references_RD)
-        if others:
-            all_NR[np.arange(len(all_NR)), np.arange(len(x_ND))[block]] = np.inf
-        found_NK = np.argpartition(all_NR, count - 1, axis=1)[:, :count]
-        kept_NK = np.take_along_axis(all_NR, found_NK, 1)
-        order_NK = kept_NK.argsort(1)
-        distances.append(np.take_along_axis(kept_NK, order_NK, 1))
-        indices.append(np.take_along_axis(found_NK, order_NK, 1))
-    return np.concatenate(distances), np.concatenate(indices)
+    distances_NK, _ = _nearest(x_ND, references_RD, count, metric)
+    return distances_NK.mean(1)  # type: ignore[no-any-return]
 
 
-def _blocks(rows: int, references: int) -> Iterator[slice]:
-    size = max(1, BLOCK_CELLS // references)
-    return (slice(start, start + size) for start in range(0, rows, size))
+def _nearest(x_ND: Floats | None, references_RD: Floats, count: int, metric: str) -> tuple[Floats, NDArray[np.int64]]:
+    """Return the distances and rows of the nearest references, the nearest first, (N, K) each."""
+    count = min(count, len(references_RD) - (x_ND is None))
+    search = NearestNeighbors(n_neighbors=count, algorithm="brute", metric=metric).fit(references_RD)
+    return search.kneighbors(x_ND)  # type: ignore[no-any-return]
 
 
 def by_domain(rows_ND: Floats, domains_N: NDArray[np.str_], section: str = "", least: int = 1) -> list[Floats]:
@@ -290,7 +245,7 @@ def smote(rows_RD: Floats, wanted: int) -> Floats:
     if missing <= 0 or len(rows_RD) < 2:
         return rows_RD
     rng = np.random.default_rng(0)  # a fixed seed: the same normals must give the same detector
-    near_RK = nearest(rows_RD, rows_RD, SMOTE_NEIGHBOURS, euclidean, others=True)[1]
+    _, near_RK = _nearest(None, rows_RD, SMOTE_NEIGHBOURS, "euclidean")
     start_M = np.arange(missing) % len(rows_RD)
     end_M = near_RK[start_M, rng.integers(near_RK.shape[1], size=missing)]
     points_MD = rows_RD[start_M] + rng.random((missing, 1)) * (rows_RD[end_M] - rows_RD[start_M])

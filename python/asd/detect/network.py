@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from asd.config import Frozen
+from asd.detect.gaussian import Floats
 from asd.errors import UsageError
 from asd.features import pre_normalise
 
@@ -29,14 +31,16 @@ CLASSES = "classes"
 BATCH = 64
 """Log-mels that pass the network at a time, at most."""
 
-Floats = NDArray[np.float64]
+VARIANT = "/~"
+"""Before the number of a variant, at the end of a class's name."""
 
 
 class HeadFacts(Frozen):
     """The classifier that the network was trained with; see `asd.models.heads`.
 
     Attributes:
-        classes: what each output stands for: ``"machine/section"``, or ``"machine/section/attributes"``.
+        classes: what each output stands for: ``"machine/section"``, or ``"machine/section/attributes"``; variants of
+            a class, with a bent spectrum, end with ``"/~n"``.
         scale, margin, subcentres: as they were in training.
     """
 
@@ -53,7 +57,7 @@ class NetworkFacts(Frozen):
     Attributes:
         encoder: name of the architecture; see `asd.models.encoders`.
         bands, frames: F and T of the log-mels that it takes.
-        width, norm: of the encoder.
+        width, norm, pooling: of the encoder.
         mean, std: for pre-normalising.
         embedding_size: D.
         summary_size: S; 0 for an encoder without a summary.
@@ -67,6 +71,7 @@ class NetworkFacts(Frozen):
     frames: int = Field(ge=1, le=2**20)
     width: float = Field(1.0, ge=0.1, le=4)
     norm: Literal["batch", "group"] = "batch"
+    pooling: Literal["mean", "statistics", "bands"] | None = None
     mean: float
     std: float = Field(gt=0)
     embedding_size: int = Field(ge=1, le=2**16)
@@ -114,14 +119,12 @@ class Network:
         Returns:
             ``"network"`` (W, D); of an encoder that has one ``"summary"`` (W, S); with a classifier ``"classes"``
             (W, P): for each of the P sections of `NetworkFacts.places` log(1 − p) − log(p), p the probability of all
-            its classes together.
+            its classes together. Its own spectrum when bent is none of them: that is what a fault may do.
         """
         import torch
 
         found: dict[str, list[torch.Tensor]] = {}
-        # TF32 keeps 10 bits of 23: a threshold made on a GPU must hold on a CPU.
-        exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
-        with torch.inference_mode(), exact:
+        with torch.inference_mode(), _exact():
             for x_BFT in self._inputs(logmel_WFT):
                 batches = [self._pass(x_BFT[start : start + BATCH]) for start in range(0, len(x_BFT), BATCH)]
                 for name in batches[0]:
@@ -159,11 +162,11 @@ class Network:
 
     @cached_property
     def _classes_of_places(self) -> list[torch.Tensor]:
-        """For each place, which classes are its own, (C,) bool."""
+        """For each place, which classes are its own and no variants, (C,) bool."""
         import torch
 
         classes = self.about.head.classes if self.about.head else ()
-        return [torch.tensor([_place(c) == place for c in classes]) for place in self.about.places]
+        return [torch.tensor([_place(c) == place and VARIANT not in c for c in classes]) for place in self.about.places]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return all weights, for storage."""
@@ -191,9 +194,8 @@ class Network:
 
         head = None
         with torch.device("meta"):  # draws no random weights
-            encoder = encoders.build_encoder(
-                about.encoder, about.bands, about.frames, width=about.width, norm=about.norm
-            )
+            shape = about.encoder, about.bands, about.frames
+            encoder = encoders.build_encoder(*shape, width=about.width, norm=about.norm, pooling=about.pooling)
             for size in ("embedding_size", "summary_size"):
                 if getattr(encoder, size) != getattr(about, size):
                     raise ValueError(f"{size} {getattr(about, size)}, the encoder's is {getattr(encoder, size)}")
@@ -229,6 +231,21 @@ def check_torch() -> None:
             f"this detector has a network, which needs PyTorch ({error})",
             "Install it: pip install 'machine-asd[train]'",
         ) from error
+
+
+@contextmanager
+def _exact() -> Iterator[None]:
+    """Compute in float32 throughout: TF32 keeps 10 bits of 23, and a threshold made on a GPU must hold on a CPU."""
+    import torch
+
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_tf32
+    matmul.allow_tf32 = False
+    try:
+        with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        matmul.allow_tf32 = before
 
 
 def _fill(module: torch.nn.Module, arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from asd.data.catalog import Clip
 from asd.data.names import recorded_at
-from asd.detect.baseline import Floats, Gaussian
 from asd.detect.detector import Score
+from asd.detect.gaussian import Floats, Gaussian
 from asd.features import Health
 
 

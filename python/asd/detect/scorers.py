@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asd.detect import DEFAULT_SCORER
-from asd.detect.baseline import ALONE, SIBLINGS, Floats, Gaussian, Normals, fit_gaussian, log
+from asd.detect.baseline import ALONE, SIBLINGS
 from asd.detect.blas import one_blas_thread
+from asd.detect.gaussian import Floats, Gaussian, Normals, fit_gaussian, log
 from asd.detect.mixture import Mixture
 from asd.detect.neighbours import Density, Nearest, Outlier, WhitenedNearest
 from asd.detect.network import CLASSES, NETWORK, SUMMARY
@@ -162,19 +163,16 @@ def parse_scorer(text: str) -> ScorerName:
     return ScorerName(text, kind, int(digits) if colon else default or 0, fusion)
 
 
-def choose_scorer(wanted: str, sections: int) -> ScorerName:
+def choose_scorer(wanted: str) -> ScorerName:
     """Return the scorer that decides where there is a network.
 
     Args:
         wanted: a scorer's name, or ``"auto"`` for `asd.detect.DEFAULT_SCORER`.
-        sections: how many there are of the machine type; one alone has no siblings to borrow a covariance from.
 
     Raises:
         UsageError: it is no scorer.
     """
-    if wanted != "auto":
-        return parse_scorer(wanted)
-    return parse_scorer(DEFAULT_SCORER if sections > 1 else DEFAULT_SCORER.replace("-siblings", ""))
+    return parse_scorer(DEFAULT_SCORER if wanted == "auto" else wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +216,8 @@ class EmbeddingScorer:
             for s in sections
             for start in [f"{name.text}/{s}/"]
         }
-        return cls(name.text, {s: KINDS[name.kind].model.from_arrays(own[s]) for s in sections})
+        with one_blas_thread():  # as when it was fitted, for some fit again
+            return cls(name.text, {s: KINDS[name.kind].model.from_arrays(own[s]) for s in sections})
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,12 +253,14 @@ class ClassifierScorer:
 
     def score(self, embedded: Mapping[str, Floats], section: str) -> Floats:
         """Return the anomaly score of each window, (W,)."""
-        odds_W = self.log_score(embedded, section)
+        odds_W = embedded[CLASSES][:, self.columns[section]]
         return odds_W if self.stretches else np.logaddexp(0.0, odds_W)
 
     def log_score(self, embedded: Mapping[str, Floats], section: str) -> Floats:
-        """Return log(1 − p) − log(p), to which the logarithm of −log p tends for large p, (W,)."""
-        return embedded[CLASSES][:, self.columns[section]]
+        """Return log(−log p), (W,); of stretches their score, a mean of log-odds, which has no logarithm."""
+        score_W = self.score(embedded, section)
+        # Far smaller than a distance, −log p still tells one normal from another.
+        return score_W if self.stretches else np.log(np.maximum(score_W, np.finfo(np.float64).tiny))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return what it needs to know, for storage."""

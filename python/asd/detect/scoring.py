@@ -48,7 +48,7 @@ def score_clips(
     Raises:
         DataError: a recording cannot be read (unless `skip_bad`), or none can.
     """
-    scored = Scored(beside={name: [] for name in detector.describe()["beside"]})
+    scored = Scored(beside={name: [] for name in list(detector.scorers)[1:]})
     heard: list[features.Health] = []
     recordings = features.read_recordings([c.path for c in clips], detector.spec, threads)
     for done, (clip, recording) in enumerate(zip(clips, recordings, strict=True), 1):

@@ -8,8 +8,9 @@ from functools import cached_property
 from math import ceil
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
+
+from asd.detect.gaussian import Floats
 
 TOP_SHARE = 0.05
 """Share of the windows of a recording that ``aggregate="top"`` averages."""
@@ -22,10 +23,11 @@ MOST_DRAWS = 2**24
 REPEATS = 32
 """Recordings put together for a threshold, windows drawn for them at most, and drawings from one normal recording."""
 
+DECIDED_AT = 0.9
+"""Share of normals below the threshold of a challenge's submission."""
+
 NO_SPREAD = 1e-6
 """Relative range of scores below which they are one score."""
-
-Floats = NDArray[np.float64]
 
 
 def aggregate(scores_W: Floats, how: str) -> float:
@@ -135,6 +137,21 @@ class Calibration:
     def _of_own_windows(self, windows: int, rng: np.random.Generator) -> Floats:
         """Return for each normal the score that it has, on average, with `windows` of its own windows."""
         return np.array([_aggregate_rows(rng.choice(s, (REPEATS, windows)), self.how).mean() for s in self.scores])
+
+
+def challenge_threshold(scores_B: Floats) -> float:
+    """Return where the decisions of a challenge's submission begin: the point below which 90 % of normals lie.
+
+    By a gamma distribution with location 0, as in the baselines of DCASE; scores that can be 0 or less, or are all
+    alike, fit none and give their empirical quantile.
+
+    Args:
+        scores_B: of normals that no fit has seen; at least one.
+    """
+    if scores_B.min() <= 0 or np.ptp(scores_B) < NO_SPREAD * scores_B.max():
+        return float(np.quantile(scores_B, DECIDED_AT))
+    shape, _, scale = stats.gamma.fit(scores_B, floc=0)
+    return float(stats.gamma.ppf(DECIDED_AT, shape, scale=scale))
 
 
 def _quantile(scores_N: Floats, shares: Floats) -> Floats:

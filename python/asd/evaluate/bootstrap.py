@@ -7,7 +7,7 @@ number. A resample is a weight for each clip, so that all resamples are computed
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from asd.evaluate.official import FIGURES, Cells, Figure, combine, section_cells
 from asd.evaluate.scored import Scored
 
-__all__ = ["Figure", "Interval", "Runs", "Scored", "drawn", "interval", "intervals", "paired"]
+__all__ = ["Figure", "Interval", "Runs", "Scored", "by_machine", "drawn", "interval", "intervals", "paired"]
 
 Runs: TypeAlias = Sequence[Scored] | Sequence[Sequence[Scored]]
 """The sections of one run, or those of several runs (seeds) on the same clips, whose figures are averaged."""
@@ -48,7 +48,16 @@ def interval(groups: Runs, figure: Figure, *, year: int = 2020, resamples: int =
 
 def intervals(groups: Runs, *, year: int = 2020, resamples: int = 1000, seed: int = 0) -> dict[Figure, Interval]:
     """Return every figure that has a value, with its interval; one set of draws serves all."""
-    return {figure: _interval(values) for figure, values in _resampled(_seeds(groups), year, resamples, seed).items()}
+    return _intervals(_values(_drawn_cells(_seeds(groups), year, resamples, seed), year))
+
+
+def by_machine(
+    groups: Runs, *, year: int = 2020, resamples: int = 1000, seed: int = 0
+) -> tuple[dict[str, dict[Figure, Interval]], dict[Figure, Interval]]:
+    """Return as `intervals` for each machine alone, and for all of them, from the same draws."""
+    runs = _drawn_cells(_seeds(groups), year, resamples, seed)
+    machines = {m: _intervals(_values([{m: own[m]} for own in runs], year)) for m in runs[0]}
+    return machines, _intervals(_values(runs, year))
 
 
 def paired(
@@ -63,7 +72,7 @@ def paired(
     """
     mine, others = _seeds(ours), _seeds(theirs)
     _require_same_clips([mine[0], others[0]])
-    both = [_resampled(runs, year, resamples, seed) for runs in (mine, others)]
+    both = [_values(_drawn_cells(runs, year, resamples, seed), year) for runs in (mine, others)]
     if not all(figure in found for found in both):
         raise ValueError(f"{figure} has no value by the rules of {year}: domains, decisions or the rule are missing")
     return _interval(both[0][figure] - both[1][figure])
@@ -80,10 +89,10 @@ def drawn(group: Scored, resamples: int, rng: np.random.Generator) -> NDArray[np
     return weights_RB
 
 
-def _resampled(
+def _drawn_cells(
     runs: Sequence[Sequence[Scored]], year: int, resamples: int, seed: int
-) -> dict[Figure, NDArray[np.float64]]:
-    """Return (1 + R,) values of each figure, the first of the clips as they are; the mean over runs."""
+) -> list[dict[str, list[Cells]]]:
+    """Return for each run and machine the figures of its sections, (1 + R,): of the clips as they are, then drawn."""
     if resamples < 1:
         raise ValueError(f"resamples = {resamples}: wanted 1 at least")
     _require_same_clips(runs)
@@ -94,12 +103,21 @@ def _resampled(
         weights_RB = np.concatenate([once_B, drawn(same[0], resamples, rng)])
         for own, group in zip(machines, same, strict=True):
             own[group.machine].append(section_cells(group, weights_RB, year))
-    values = {figure: [combine(own, figure, year) for own in machines] for figure in FIGURES}
+    return machines
+
+
+def _values(runs: Sequence[Mapping[str, Sequence[Cells]]], year: int) -> dict[Figure, NDArray[np.float64]]:
+    """Return (1 + R,) values of each figure that has some, the mean over runs."""
+    values = {figure: [combine(own, figure, year) for own in runs] for figure in FIGURES}
     return {
         figure: np.mean(cast("list[NDArray[np.float64]]", own), axis=0)
         for figure, own in values.items()
         if all(value is not None for value in own)
     }
+
+
+def _intervals(values: Mapping[Figure, NDArray[np.float64]]) -> dict[Figure, Interval]:
+    return {figure: _interval(own) for figure, own in values.items()}
 
 
 def _interval(values: NDArray[np.float64]) -> Interval:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, UntypedStorage
+from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -34,3 +37,24 @@ def cost(encoder: Encoder) -> Cost:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         functional_call(encoder, shapes, (x_BFT,))
     return Cost(sum(p.numel() for p in encoder.parameters()), counter.get_total_flops() // 2)
+
+
+def training_bytes(encoder: Encoder, frames: int) -> int:
+    """Return the memory that a clip of `frames` frames takes in training: what backpropagation keeps of it, in float32.
+
+    Found on the meta device; weights and what is computed on the way do not count.
+    """
+    net = copy.deepcopy(encoder).to("meta").train()
+    weights = {tensor.untyped_storage()._cdata for tensor in (*net.parameters(), *net.buffers())}
+    kept: dict[int, UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in weights:
+            kept[storage._cdata] = storage  # held, so that no other storage takes its place
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        embedding_BD = net(torch.empty(2, encoder.bands, frames, device="meta"))
+    assert embedding_BD.requires_grad
+    return sum(storage.nbytes() for storage in kept.values()) // 2

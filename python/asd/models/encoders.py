@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 from torchvision.models import MobileNetV2, resnet50
 
 from asd.models import mobilefacenet, small
+from asd.models.norms import Norm, group_norm
+from asd.models.pooling import build_pooling
 
 NAMES = ("small", "mobilenetv2", "mobilefacenet", "resnet50")
 
-GROUP = 16
-"""Channels of a group of group normalisation (Wu & He, 2018); the widths of all our layers are multiples of 8."""
-
-Norm = Callable[[int], nn.Module]
+OWN_POOLING = {"small": "statistics", "mobilenetv2": "mean", "mobilefacenet": "places", "resnet50": "mean"}
+"""How each pools unless asked otherwise; MobileFaceNet's convolution has a weight for every place of the plane."""
 
 
 class Encoder(nn.Module):
@@ -26,13 +25,15 @@ class Encoder(nn.Module):
         name: one of `NAMES`.
         bands, frames: F and T of the log-mels that it is built for.
         embedding_size: D.
+        pooling: how maps become the embedding; see `asd.models.pooling`.
     """
 
-    def __init__(self, name: str, bands: int, frames: int, net: nn.Module, embedding_size: int) -> None:
+    def __init__(self, name: str, bands: int, frames: int, net: nn.Module, embedding_size: int, pooling: str) -> None:
         super().__init__()
         self.name = name
         self.bands = bands
         self.frames = frames
+        self.pooling = pooling
         self.embedding_size = embedding_size
         self.net = net
 
@@ -75,7 +76,9 @@ class Encoder(nn.Module):
             raise ValueError(f"{self.name} takes log-mels of shape (clips, {self.bands}, {frames}), not {shape}")
 
 
-def build_encoder(name: str, bands: int, frames: int, *, width: float = 1.0, norm: str = "batch") -> Encoder:
+def build_encoder(
+    name: str, bands: int, frames: int, *, width: float = 1.0, norm: str = "batch", pooling: str | None = None
+) -> Encoder:
     """Build an encoder with random weights, drawn from torch's generator.
 
     Args:
@@ -83,9 +86,10 @@ def build_encoder(name: str, bands: int, frames: int, *, width: float = 1.0, nor
         bands, frames: F and T of its log-mels.
         width: factor on the channels of ``"mobilenetv2"``.
         norm: ``"batch"``, or ``"group"``: each clip is normalised by itself, whatever its company in the batch.
+        pooling: one of `asd.models.pooling.NAMES`; none: the network's own, by `OWN_POOLING`.
 
     Raises:
-        ValueError: unknown name or norm, bands or frames below 1, a width for a network that has none.
+        ValueError: unknown name or norm, bands or frames below 1, a width or a pooling for a network that has none.
     """
     if name not in NAMES or norm not in ("batch", "group"):
         raise ValueError(f"no encoder {name!r} with norm {norm!r}: known are {', '.join(NAMES)}; batch, group")
@@ -93,42 +97,40 @@ def build_encoder(name: str, bands: int, frames: int, *, width: float = 1.0, nor
         raise ValueError(f"bands = {bands}, frames = {frames}: both must be at least 1")
     if width != 1 and name != "mobilenetv2":
         raise ValueError(f"width = {width:g}: only mobilenetv2 has a width, not {name}")
-    layer = nn.BatchNorm2d if norm == "batch" else _group_norm
+    pooling = pooling or OWN_POOLING[name]
+    if name == "mobilefacenet" and pooling != OWN_POOLING[name]:
+        raise ValueError("mobilefacenet pools by a convolution of its own")
+    layer = nn.BatchNorm2d if norm == "batch" else group_norm
     net: nn.Module
     if name == "small":
-        net, size = small.Small(bands, layer), small.EMBEDDING_SIZE
+        net, size = small.Small(bands, layer, pooling), small.EMBEDDING_SIZE
     elif name == "mobilefacenet":
         net, size = mobilefacenet.MobileFaceNet(bands, frames, layer), mobilefacenet.EMBEDDING_SIZE
     elif name == "mobilenetv2":
-        net, size = _mobilenetv2(width, layer)
+        net, size = _mobilenetv2(bands, width, layer, pooling)
     else:
-        net, size = _resnet50(layer)
-    return Encoder(name, bands, frames, net, size)
+        net, size = _resnet50(bands, layer, pooling)
+    return Encoder(name, bands, frames, net, size, pooling)
 
 
-def _group_norm(channels: int) -> nn.Module:
-    return nn.GroupNorm(channels // math.gcd(channels, GROUP), channels)
-
-
-class _MeanOverPlane(nn.Module):
-    """Global average pool, in float32 whatever the maps are in."""
-
-    def forward(self, x_BCFT: Tensor) -> Tensor:
-        return x_BCFT.mean((2, 3), dtype=torch.float32)
-
-
-def _resnet50(norm: Norm) -> tuple[nn.Module, int]:
+def _resnet50(bands: int, norm: Norm, pooling: str) -> tuple[nn.Module, int]:
     net = resnet50(weights=None, num_classes=1, norm_layer=norm)
     _keep_one_channel(net.conv1)
-    size: int = net.fc.in_features
-    net.avgpool, net.fc = _MeanOverPlane(), nn.Identity()
+    net.avgpool, size = build_pooling(pooling, net.fc.in_features, _remaining(bands))
+    net.fc = nn.Identity()
     return net, size
 
 
-def _mobilenetv2(width: float, norm: Norm) -> tuple[nn.Module, int]:
+def _mobilenetv2(bands: int, width: float, norm: Norm, pooling: str) -> tuple[nn.Module, int]:
     net = MobileNetV2(num_classes=1, width_mult=width, norm_layer=norm)
     _keep_one_channel(net.features[0][0])
-    return nn.Sequential(net.features, _MeanOverPlane()), net.last_channel
+    pool, size = build_pooling(pooling, net.last_channel, _remaining(bands))
+    return nn.Sequential(net.features, pool), size
+
+
+def _remaining(size: int) -> int:
+    """Return what the five halvings of ResNet-50 and MobileNetV2 leave of `size` bands."""
+    return -(-size // 32)
 
 
 def _keep_one_channel(stem: nn.Conv2d) -> None:

@@ -23,7 +23,7 @@ SCALE_RANGE = (math.sqrt(2) * math.log(2), 1000.0)
 
 
 class Projection(nn.Module):
-    """MLP d -> d -> size; its output has length 1 (He et al., 2020; Chen et al., 2020)."""
+    """MLP d -> d -> size; its output has length 1 (SimCLR, Chen et al., 2020; in MoCo v2, arXiv 2003.04297)."""
 
     def __init__(self, embedding_size: int, size: int) -> None:
         super().__init__()
@@ -51,6 +51,9 @@ class Head(nn.Module):
     def forward(self, embedding_BD: Tensor, labels_B: Tensor | None = None) -> Tensor:
         """Return float32 logits (B, C); with int64 labels, those that training compares (a margin is applied)."""
         raise NotImplementedError
+
+    def follow(self, embedding_BD: Tensor, labels_B: Tensor) -> None:
+        """Adapt to a batch, once a step of training and before its logits: where the head has something to adapt."""
 
 
 def build_head(
@@ -126,9 +129,9 @@ class ArcFace(Head):
 class AdaCos(Head):
     """Cosines to the centres of the classes, with a scale that follows the training (Zhang et al., 2019).
 
-    The scale starts at √2·ln(C−1), with C = 2 as with three classes. Each batch with labels in training mode sets it to
-    ln(B) / cos(min(π/4, θ)): B the mean over clips of the sum of exp(s·cos) over other classes, θ the median angle to
-    the own class (the lower of two middle ones). Where several processes train together, the batch is that of all.
+    The scale starts at √2·ln(C−1), with C = 2 as with three classes. `follow` sets it to ln(B) / cos(min(π/4, θ)): B
+    the mean over clips of the sum of exp(s·cos) over other classes, θ the median angle to the own class (the lower of
+    two middle ones). Where several processes train together, the batch is that of all.
     """
 
     scale: Tensor
@@ -139,16 +142,15 @@ class AdaCos(Head):
         self.register_buffer("scale", torch.tensor(math.sqrt(2) * math.log(max(classes - 1, 2))))
 
     def forward(self, embedding_BD: Tensor, labels_B: Tensor | None = None) -> Tensor:
-        """Return the logits (B, C)."""
-        cosines_BC = _cosines(embedding_BD, self.centres)
-        if self.training and labels_B is not None:
-            self._update(cosines_BC.detach(), labels_B)
+        """Return the logits (B, C); labels change nothing."""
         # A copy: the next update must not reach into this batch's backward pass.
-        logits_BC: Tensor = self.scale.clone() * cosines_BC
+        logits_BC: Tensor = self.scale.clone() * _cosines(embedding_BD, self.centres)
         return logits_BC
 
     @torch.no_grad()
-    def _update(self, cosines_BC: Tensor, labels_B: Tensor) -> None:
+    def follow(self, embedding_BD: Tensor, labels_B: Tensor) -> None:
+        """Set the scale by a batch."""
+        cosines_BC = _cosines(embedding_BD, self.centres)
         angles_B = ranks.gather(cosines_BC.gather(1, labels_B[:, None])[:, 0].clamp(-1, 1).acos())
         others_BC = cosines_BC.scatter(1, labels_B[:, None], -math.inf)
         logs_B = ranks.gather((self.scale * others_BC).logsumexp(1))

@@ -6,18 +6,16 @@ information fusion" (ICASSP 2022), which has fewer and wider bottlenecks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from asd.models.norms import Norm
 
 EMBEDDING_SIZE = 128
 
 BOTTLENECKS = ((2, 128, 2, 2), (4, 128, 2, 2), (4, 128, 2, 2))
 """Expansion t, channels c, repeats n, stride s of the first repeat."""
-
-Norm = Callable[[int], nn.Module]
 
 
 def remaining(size: int) -> int:

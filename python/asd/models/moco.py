@@ -25,6 +25,9 @@ EMPTY = -1
 SMALLEST_GROUP, GROUPS = 8, 8
 """Keys are encoded in groups of an eighth of the batch, of eight clips at least."""
 
+SMALLEST_SPLIT = 4
+"""Rows that make two groups, at least: batch normalisation needs two in each."""
+
 
 class Branch(nn.Module):
     """An encoder and the head that projects its embedding to where views are compared."""
@@ -117,7 +120,8 @@ class MoCo(nn.Module):
 
         Batch normalisation would tell a query which keys belong to its batch, because both carry the traces of the
         same company. So the rows are permuted and encoded in small groups, whose members are not those of the query's
-        batch; that holds over several processes, too, whose rows are permuted together.
+        batch; that holds over several processes, too, whose rows are permuted together. A batch of one process is cut
+        in two at least: in one group every key would have its query's company. Below `SMALLEST_SPLIT` it cannot be.
 
         Args:
             views_BFT: second views of the rows of this process.
@@ -127,7 +131,8 @@ class MoCo(nn.Module):
         own_B = order_G[first : first + count]
         mixed_BFT = ranks.gather(views_BFT)[own_B]
         size = max(SMALLEST_GROUP, len(order_G) // GROUPS)
-        groups = torch.tensor_split(mixed_BFT, max(1, count // size))
+        least = 2 if count >= SMALLEST_SPLIT and count == len(order_G) else 1
+        groups = torch.tensor_split(mixed_BFT, max(least, count // size))
         keys_GD = ranks.gather(torch.cat([self.key(group).float() for group in groups]))
         ordered_GD = torch.empty_like(keys_GD)
         ordered_GD[order_G] = keys_GD

@@ -214,7 +214,7 @@ def _percent(fraction: float | None) -> str:
 def winner(report: Report) -> str:
     """Say which scorer has the higher mean AUC on the machines that both have scored; empty where there is only one.
 
-    A run that claims a paper's setting also says what the paper leaves open.
+    A run that claims a paper's setting also says what the paper leaves open, or what was changed of it.
     """
     sentences = []
     for name, other in report.figures["beside"].items():

@@ -20,7 +20,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from asd.errors import AsdError, DataError, RunFolderError, Stopped, UsageError
+from asd.config import load_config
+from asd.errors import AsdError, DataError, RunFolderError, Stopped
 from asd.reproduce.claims import Claim, Claims
 from asd.reproduce.folder import Folder, Record, State, reason_of
 from asd.reproduce.grid import Cell, Grid
@@ -34,6 +35,9 @@ WAIT = 2.0
 """Seconds between two looks at what other workers do."""
 ORPHAN = 120.0
 """Seconds that a training whose worker was killed may take to save and end."""
+
+ATTEMPTS = 3
+"""At most, of a training with a checkpoint that is damaged: from the one before, and from none."""
 
 LOST = -1000
 """In place of an exit code: the claim on the cell is another's by now."""
@@ -155,15 +159,15 @@ class _Worker:
         yield Step(cell, "begins")
         yield from self._notes(cell)
         began = time.monotonic()
-        for anew in (False, True):
+        for _ in range(ATTEMPTS):
             commands = self._commands(cell)
             resumes = "--resume" in commands[0]
             record = replace(record, commands=tuple(shlex.join(["asd", *words]) for words in commands))
             self._folder.write(cell.name, record)
             code, reason = yield from self._process(cell, commands, claim, stop)
-            if anew or not resumes or code not in (UsageError.exit_code, RunFolderError.exit_code):
+            if code != RunFolderError.exit_code or not resumes or _is_locked(self._folder.run(cell.name)):
                 break
-            yield from self._remove(cell, reason)
+            yield from self._step_back(cell, reason)
         record = replace(record, seconds=record.seconds + time.monotonic() - began)
         if code == LOST:
             yield Step(cell, "note", "another worker took it over")
@@ -205,16 +209,28 @@ class _Worker:
         before, run = self._folder.record(cell.name), self._folder.run(cell.name)
         if before is None and run.exists():
             yield from self._remove(cell, "nothing is known of its run folder")
-        elif (run / "DONE").is_file():
+        elif (run / "config.toml").is_file():
+            ended = (run / "DONE").is_file()
             try:
-                if cell.machine:
-                    Run.open(run).config()
+                load_config(run / "config.toml")
+                if ended and cell.machine:
                     Run.open(run).detector()
             except AsdError as error:
                 yield from self._remove(cell, error.message)
             else:
-                if before is not None and before.state == "done":
+                if ended and before is not None and before.state == "done":
                     yield Step(cell, "note", "its test recordings, their labels or its scores changed: scored again")
+        elif run.exists() and not _is_locked(run):
+            yield from self._remove(cell, "no settings in its run folder")
+
+    def _step_back(self, cell: Cell, reason: str) -> Generator[Step, None, None]:
+        """After a checkpoint that cannot be gone on from, take the one before, or none."""
+        *before, last = sorted((self._folder.run(cell.name) / "checkpoint").glob("*.safetensors"))
+        if not before:
+            yield from self._remove(cell, reason)
+            return
+        yield Step(cell, "note", f"goes on from the checkpoint before: {reason}")
+        last.unlink()
 
     def _remove(self, cell: Cell, reason: str) -> Generator[Step, None, None]:
         """Remove a run folder that cannot be used, which only this grid can have made."""
@@ -256,7 +272,7 @@ class _Worker:
             words += ["--from", str(self._folder.run(cell.needs))]
         if cell.takes_over:
             words += ["--epochs", "0"]
-        return [*words, "--device", place.device] if place.device else words
+        return [*words, "--device", place.device] if place.device and method.chance else words
 
     def _process(
         self, cell: Cell, commands: list[list[str]], claim: Claim, stop: Stop
@@ -304,13 +320,22 @@ class _Worker:
 
     def _await_orphan(self, cell: Cell, stop: Stop) -> None:
         """Wait while a training whose worker was killed saves and ends."""
-        file, end = self._folder.run(cell.name) / LOCK, time.monotonic() + ORPHAN
-        while file.is_file() and time.monotonic() < end:
-            with file.open("r+") as lock, suppress(OSError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
+        end = time.monotonic() + ORPHAN
+        while _is_locked(self._folder.run(cell.name)) and time.monotonic() < end:
             self._stop_if_asked(stop)
             time.sleep(POLL)
+
+
+def _is_locked(run: Path) -> bool:
+    """Return whether a training is at work in a run folder."""
+    try:
+        with (run / LOCK).open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def _last_line(file: Path) -> str:

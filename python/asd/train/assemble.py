@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from asd.config import Config
 from asd.data.synth import is_synthetic
 from asd.detect.assemble import fit_scorer, parts_of
-from asd.detect.baseline import ALONE, SIBLINGS, BaselineScorer, Floats, Normals, cross_fit, log
+from asd.detect.baseline import ALONE, SIBLINGS, BaselineScorer, cross_fit
 from asd.detect.blas import one_blas_thread
 from asd.detect.detector import Detector
 from asd.detect.fusion import Fused, fuse, scale_of
+from asd.detect.gaussian import Floats, Normals, log
 from asd.detect.network import SUMMARY, Network, NetworkFacts
 from asd.detect.scorers import CLASSIFIER, KINDS, Fusible, Scorer, ScorerName, choose_scorer, parse_scorer
 from asd.detect.threshold import FEW_NORMALS, FEWEST_NORMALS, Calibration
@@ -32,7 +33,7 @@ SMALLEST_FIT = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class FittedScorers:
     """Scorers, the first of which decides, and what they say of the normals.
 
     Attributes:
@@ -54,7 +55,7 @@ def baseline_detector(table: Table, config: Config, sections: Sequence[str]) -> 
     fitted = yield from _fit_baselines(table, config, sections)
     if config.scorer != "auto":
         decides = {config.scorer: fitted.scorers[config.scorer]}
-        fitted = Fitted(decides | dict(fitted.scorers), fitted.scores)
+        fitted = FittedScorers(decides | dict(fitted.scorers), fitted.scores)
     return (yield from _trained(table, config, sections, fitted, None, {}))
 
 
@@ -78,20 +79,20 @@ def network_detector(
         table: the normals of all sections of the machine type.
         sections: those to model.
         embedded: what `network` makes of each row of ``table.rows``.
-        held_N: which of these rows the network was not trained on; whole recordings, or whole stretches of long ones
-            (``table.groups_N``), some of every section that is modelled.
+        held_N: which of these rows the network was not trained on; whole recordings, stretches of long ones, or
+            sessions (``table.rows.units_N``), some of every section that is modelled.
         beside: names of further scorers.
         notes: facts about the network for ``detector.json``.
 
     Raises:
         DataError: the normals of a section do not vary, or are too few.
         UsageError: no such scorer, or one that this network or machine cannot have.
-        ValueError: `held_N` holds no rows of a section, all, or parts of a recording.
+        ValueError: `held_N` holds no rows of a section, all, or parts of a unit.
     """
     _check_held(table, sections, held_N)
     rows, machine = table.rows, table.read[0].clip.machine
     several = len(set(rows.sections_N.tolist()))
-    decides = choose_scorer(config.scorer, several)
+    decides = choose_scorer(config.scorer)
     names = [parse_scorer(text) for text in dict.fromkeys([decides.text, *beside])]
     if several == 1 and SIBLINGS in [name.text for name in names]:
         raise UsageError(f"scorer {SIBLINGS!r}: {machine} has one section only", f"Choose {ALONE}.")
@@ -114,7 +115,7 @@ def network_detector(
             scores[name.text, section] = np.full(len(held_own_N), np.nan)
             scores[name.text, section][held_own_N] = scores_H
         yield Progress("fitting scorers", done, len(names))
-    every = Fitted(scorers | dict(fitted.scorers), scores | dict(fitted.scores))
+    every = FittedScorers(scorers | dict(fitted.scorers), scores | dict(fitted.scores))
     return (yield from _trained(table, config, sections, every, network, notes or {}))
 
 
@@ -134,7 +135,7 @@ class _Fitting:
     held_N: NDArray[np.bool_]
     embedded: Mapping[str, Floats]
     normals: Mapping[str, Normals]
-    fitted: Fitted
+    fitted: FittedScorers
     about: NetworkFacts
     sections: tuple[str, ...]
     known: dict[str, Fusible]
@@ -184,11 +185,11 @@ def _check_held(table: Table, sections: Sequence[str], held_N: NDArray[np.bool_]
         own_N = table.rows.sections_N == section
         if held_N[own_N].all() or not held_N[own_N].any():
             raise ValueError(f"held_N: all normals of section {section}, or none of them")
-    if np.isin(table.groups_N[held_N], table.groups_N[~held_N]).any():
-        raise ValueError("held_N: part of a recording")
+    if np.isin(table.rows.units_N[held_N], table.rows.units_N[~held_N]).any():
+        raise ValueError("held_N: part of a recording, or of a session")
 
 
-def _fit_baselines(table: Table, config: Config, sections: Sequence[str]) -> Generator[Event, None, Fitted]:
+def _fit_baselines(table: Table, config: Config, sections: Sequence[str]) -> Generator[Event, None, FittedScorers]:
     """Fit both training-free baselines, that with siblings first, or one where there are none."""
     has_siblings = len(set(table.rows.sections_N.tolist())) > 1
     names = [SIBLINGS, ALONE] if has_siblings else [ALONE]
@@ -200,14 +201,14 @@ def _fit_baselines(table: Table, config: Config, sections: Sequence[str]) -> Gen
         for section in sections:
             scores[name, section] = cross_fit(name, table.rows, section, threads)
             yield Progress("fitting", len(scores), len(names) * len(sections))
-    return Fitted(scorers, scores)
+    return FittedScorers(scorers, scores)
 
 
 def _trained(
     table: Table,
     config: Config,
     sections: Sequence[str],
-    fitted: Fitted,
+    fitted: FittedScorers,
     network: Network | None,
     notes: Mapping[str, Any],
 ) -> Generator[Event, None, Trained]:
@@ -250,7 +251,7 @@ def require_scorer(config: Config, sections: int) -> None:
     """
     if config.method == "baseline" and config.scorer == "auto":
         return
-    name = choose_scorer(config.scorer, sections)
+    name = choose_scorer(config.scorer)
     if config.method == "baseline" and not name.is_baseline:
         raise UsageError(
             f"scorer {name.text!r} looks at a network, and the method baseline has none",
@@ -266,51 +267,80 @@ def require_scorer(config: Config, sections: int) -> None:
         raise UsageError(f"scorer {name.text!r}: {config.encoder.name} has no summary", "Choose another, such as knn.")
 
 
-def require_normals(table: Table, config: Config, sections: Sequence[str]) -> Generator[Event, None, None]:
+def require_normals(
+    table: Table, config: Config, sections: Sequence[str], held_N: NDArray[np.bool_] | None = None
+) -> Generator[Event, None, None]:
     """Refuse what no threshold can stand on.
+
+    Args:
+        held_N: the rows of the table that a network is not trained on, on which alone its thresholds stand; none: all.
 
     Raises:
         DataError: too few normals in a section.
     """
     for section in sections:
-        yield from _require(table, config, section)
+        yield from _require(table, config, section, held_N)
 
 
-def _require(table: Table, config: Config, section: str) -> Generator[Event, None, None]:
+def _require(
+    table: Table, config: Config, section: str, held_N: NDArray[np.bool_] | None
+) -> Generator[Event, None, None]:
     rows_N = table.rows.sections_N == section
-    windows_G = np.unique(table.groups_N[rows_N], return_counts=True)[1]
-    recordings = len(np.unique(table.clip_N[rows_N]))
-    # Of few but long recordings, every other window counts: its neighbours overlap it.
-    normals = recordings if recordings == len(windows_G) else int(np.ceil(windows_G / 2).sum())
     units = len(np.unique(table.rows.units_N[rows_N]))
-    machine = table.read[0].clip.machine
+    place = f"{table.read[0].clip.machine} {section}"
     if units < SMALLEST_FIT:
         raise DataError(
-            f"{machine} {section}: {count(units, 'normal recording or session', 'normal recordings or sessions')} "
+            f"{place}: {count(units, 'normal recording or session', 'normal recordings or sessions')} "
             "cannot be held out to set a threshold",
             f"Record at least {FEWEST_NORMALS} while the machine is well.",
         )
-    if normals < FEWEST_NORMALS and not config.force:
+    if held_N is not None and (held_N[rows_N].all() or not held_N[rows_N].any()):
         raise DataError(
-            f"{machine} {section}: {count(normals, 'normal recording')} {are(normals)} too few for a threshold "
+            f"{place}: too few recordings to hold some out of a network's training",
+            "Take --method baseline, which holds out stretches of time.",
+        )
+    normals = _independent(table, rows_N if held_N is None else rows_N & held_N)
+    if normals < FEWEST_NORMALS and not config.force:
+        if held_N is not None:
+            raise DataError(
+                f"{place}: a network's threshold stands on the normals held out of its training, and {normals} "
+                f"{are(normals)} too few (wanted {FEWEST_NORMALS}, for which {2 * FEWEST_NORMALS} recordings are "
+                "enough)",
+                "Record more while the machine is well, take --method baseline, or accept a rough threshold with "
+                "--force.",
+            )
+        raise DataError(
+            f"{place}: {count(normals, 'normal recording')} {are(normals)} too few for a threshold "
             f"(wanted {FEWEST_NORMALS}, better {FEW_NORMALS})",
             "Record more while the machine is well, or accept a rough threshold with --force.",
         )
-    if len(windows_G) != recordings:
-        yield Note(
-            f"{machine} {section}: few but long recordings, so {len(windows_G)} stretches of time take turns "
-            "in being held out"
-        )
+    stretches = len(np.unique(table.groups_N[rows_N]))
+    if stretches != len(np.unique(table.clip_N[rows_N])):
+        yield Note(f"{place}: few but long recordings, so {stretches} stretches of time take turns in being held out")
+
+
+def _independent(table: Table, rows_N: NDArray[np.bool_]) -> int:
+    """Return how many normals rows of one section count for: recordings, or windows of few but long ones."""
+    windows_G = np.unique(table.groups_N[rows_N], return_counts=True)[1]
+    recordings = len(np.unique(table.clip_N[rows_N]))
+    # Of few but long recordings, every other window counts: its neighbours overlap it.
+    return recordings if recordings == len(windows_G) else int(np.ceil(windows_G / 2).sum())
 
 
 def _worth(place: str, calibration: Calibration) -> Generator[Event, None, None]:
-    """Say what rate of false alarms the normals at hand cannot show."""
-    normals = calibration.support
-    if normals < 1 / calibration.rate - 1:
-        few = "only " if normals < FEW_NORMALS else ""
+    """Say what the normals at hand cannot show of the rate of false alarms."""
+    normals, rate = calibration.support, calibration.rate
+    only = "only " if normals < FEW_NORMALS else ""
+    if normals < 1 / rate - 1:
         yield Caution(
-            f"{place}: {few}{normals} normals can show a false-alarm rate of {1 / (normals + 1):.1%} at the lowest; "
-            f"the threshold for {calibration.rate:.1%} is extrapolated"
+            f"{place}: {only}{normals} normals can show a false-alarm rate of {1 / (normals + 1):.1%} at the lowest; "
+            f"the threshold for {rate:.1%} is extrapolated"
+        )
+    elif only:
+        low, high = calibration.interval
+        yield Caution(
+            f"{place}: by only {normals} normals, a false-alarm rate of {rate:.1%} can as well be anything from "
+            f"{low:.1%} to {high:.1%}"
         )
 
 

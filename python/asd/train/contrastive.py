@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -20,7 +21,7 @@ from asd.train.held import Held
 from asd.train.precision import autocast
 from asd.train.stretch import part
 from asd.train.supply import Views
-from asd.train.variants import kinds, vary
+from asd.train.variants import kinds, varies, vary
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,15 @@ class Classes:
 class Contrastive:
     """Momentum contrast as a task of the loop.
 
+    With variants of the spectrum each class falls into one for each kind of bump. In instance discrimination that
+    leaves the rule that no key of the anchor's own recording is a negative: each recording and each variant of it is
+    told from every other. Keys of the anchor's recording with its kind of bump are positives, with another kind
+    negatives, or else nothing would teach a network how a bent spectrum differs from the straight one.
+
     Args:
         moco: on its device.
         config: of the run.
-        classes: None is instance discrimination: every recording is its own class.
+        classes: None is instance discrimination: every recording is its own class, or each of its variants.
         held: what is probed.
     """
 
@@ -51,7 +57,9 @@ class Contrastive:
         self._moco, self._config = moco, config
         self._device = next(moco.parameters()).device
         self._classes_F = None if classes is None else torch.tensor(classes.of_file, device=self._device)
-        self._anchor = None if classes is None else classes.anchor
+        self._anchored_F = None
+        if classes is not None and classes.anchor is not None:
+            self._anchored_F = np.asarray(classes.of_file) == classes.anchor
         self._query: nn.Module = moco.query
         if ranks.world_size() > 1:
             self._query = DistributedDataParallel(moco.query)
@@ -71,13 +79,13 @@ class Contrastive:
         seed, moco = self._config.seed, self._moco
         moco.follow()
         views_VBFT, files_B, sections_B = batch.views_VBFT, batch.files_B, self._sections(batch.files_B)
-        if kinds(self._config.variants) > 1:
+        if varies(self._config.variants):
             draw = generator(seed, step, Purpose.VARIANTS, ranks.rank())
             views_VBFT, kinds_B = vary(views_VBFT, self._config.variants, draw)
             sections_B = sections_B * kinds(self._config.variants) + kinds_B
         draw = generator(seed, step, Purpose.STRETCH, ranks.rank())
         first_BFT, second_BFT = (part(x_BFT, self._config.views.stretch, draw) for x_BFT in views_VBFT)
-        rows_A, weight_A = self._anchors(files_B)
+        rows_A, weight_A = self._anchors(batch.hosted_B)
         order = generator(seed, step, Purpose.KEYS).permutation(len(files_B) * ranks.world_size())
         with autocast(self._config.optimiser, self._device):
             keys_GD = moco.keys(second_BFT, sent(order, self._device))
@@ -102,14 +110,17 @@ class Contrastive:
         """Return the class of each row: without classes the recording itself."""
         return files_B if self._classes_F is None else self._classes_F[files_B]
 
-    def _anchors(self, files_B: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Return the rows that pass the query network, None for all, and their weights."""
-        if self._anchor is None or self._classes_F is None:
+    def _anchors(self, files_B: NDArray[np.int64]) -> tuple[Tensor | None, Tensor]:
+        """Return the rows that pass the query network, None for all, and their weights.
+
+        How many they are is found on the host: to ask a GPU would wait for all that it has still to do.
+        """
+        if self._anchored_F is None:
             return None, torch.ones(len(files_B), device=self._device)
-        own_B = self._classes_F[files_B] == self._anchor
+        own_B = self._anchored_F[files_B]
         # Every process must take part in a step, and batch normalisation needs two rows: others stand in, of weight 0.
-        rows_A = own_B.int().argsort(descending=True, stable=True)[: max(2, int(own_B.sum()))]
-        return rows_A, own_B[rows_A].float()
+        rows_A = np.argsort(~own_B, kind="stable")[: max(2, own_B.sum())]
+        return sent(rows_A, self._device), sent(own_B[rows_A].astype(np.float32), self._device)
 
     @torch.no_grad()
     def probe(self) -> dict[str, float]:

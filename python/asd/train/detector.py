@@ -8,14 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asd import features
-from asd.config import Config
+from asd.config import Config, differences, parse_config, read_preset
 from asd.data.catalog import Clip
 from asd.detect.network import HeadFacts, Network, NetworkFacts
-from asd.errors import DataError
 from asd.events import Event, Progress
 from asd.models import ranks
 from asd.train import fit
-from asd.train.assemble import network_detector, require_normals
+from asd.train.assemble import network_detector, require_normals, require_scorer
 from asd.train.held import hold_out
 from asd.train.network import Fitted, train_network
 from asd.train.normals import Table, read_normals
@@ -26,8 +25,18 @@ BESIDE = ("ensemble",)
 """What stands beside the scorer that decides: the network without the baseline."""
 
 
-PAPERS = ("dcase2020", "dcase2022")
-"""Presets that are the paper's setting."""
+PAPERS = {"dcase2020": (), "dcase2022": ("encoder.weights",)}
+"""Presets that are the paper's setting, and what of it differs among the paper's own systems."""
+
+NO_MATTER = ("data.", "seed", "device", "threads", "cache_gb", "checkpoint_minutes")
+"""Settings that a system stays the same under."""
+
+POOLING = {
+    "mean": "global average pooling",
+    "statistics": "pooling to mean and standard deviation",
+    "bands": "pooling over time alone",
+    "places": "global depthwise convolution",
+}
 
 
 def train_detector(
@@ -48,20 +57,21 @@ def train_detector(
         UsageError: settings that do not fit the recordings.
         Stopped: a signal asked for an end; what was done is saved.
     """
+    require_scorer(config, len({clip.section for clip in clips}))
     table = yield from read_normals(clips, config)
-    yield from require_normals(table, config, sections)
     held = {clip.path for clip in hold_out(clips, config.data.session_regex)[1]}
     held_N = np.array([read.clip.path in held for read in table.read])[table.clip_N]
-    _must_hold(held_N, table, sections)
+    yield from require_normals(table, config, sections, held_N)
     fitted = yield from train_network([*clips, *others], config, sections, place)
     if ranks.rank() != 0:
         return None
     network = _network(fitted)
     embedded = yield from _embed(network, table, config)
     trained = yield from network_detector(
-        table, fitted.config, sections, network, embedded, held_N, beside=BESIDE, notes=_notes(fitted)
+        table, fitted.config, sections, network, embedded, held_N, beside=BESIDE, notes=_notes(fitted, config)
     )
-    trained.write(place.folder, config.model_copy(update={"threads": fitted.config.threads}))
+    settings = config.model_copy(update={"threads": fitted.config.threads})
+    trained.write(place.folder, settings, others, fitted.resolved)
     save_encoder(place.folder / FILE, fitted.encoder, fit.about_encoder(fitted.config, fitted.encoder))
     return trained
 
@@ -79,6 +89,7 @@ def _network(fitted: Fitted) -> Network:
         frames=encoder.frames,
         width=settings.encoder.width,
         norm=settings.encoder.norm,
+        pooling=settings.encoder.pooling,
         mean=fitted.mean,
         std=fitted.std,
         embedding_size=encoder.embedding_size,
@@ -104,25 +115,25 @@ def _embed(network: Network, table: Table, config: Config) -> Generator[Event, N
     return {name: np.concatenate(rows) for name, rows in embedded.items()}
 
 
-def _must_hold(held_N: NDArray[np.bool_], table: Table, sections: Sequence[str]) -> None:
-    for section in sections:
-        own_N = table.rows.sections_N == section
-        if not held_N[own_N].any() or held_N[own_N].all():
-            raise DataError(
-                f"{table.read[0].clip.machine} {section}: too few recordings to hold some out of a network's training",
-                "Take --method baseline, which holds out stretches of time.",
-            )
-
-
-def _notes(fitted: Fitted) -> dict[str, object]:
+def _notes(fitted: Fitted, config: Config) -> dict[str, object]:
     notes: dict[str, object] = {"held_out": sorted(clip.name for clip in fitted.held)}
-    if fitted.config.preset in PAPERS:
-        notes["left_open"] = f"{fitted.config.preset}: {_left_open(fitted)}"
+    if config.preset in PAPERS:
+        notes["left_open"] = f"{config.preset}: {left_open(fitted, config)}"
     return notes
 
 
-def _left_open(fitted: Fitted) -> str:
-    """Return what the paper leaves open, and how it was decided here."""
+def left_open(fitted: Fitted, given: Config) -> str:
+    """Return what the paper leaves open, and how it was decided here; of changed settings, that they are.
+
+    Args:
+        given: the settings before sizes followed from the set; they name a preset of `PAPERS`.
+    """
+    preset = parse_config(read_preset(given.preset))
+    free = (*NO_MATTER, *PAPERS[given.preset])
+    found = differences(preset, given)
+    changed = [f"{key} {now} for {before}" for key, before, now in found if not key.startswith(free)]
+    if changed:
+        return f"changed: {', '.join(changed)}."
     config, moco = fitted.config, fitted.config.moco
     if fitted.head is None:
         positives = "the other view and, of several IDs, the queue's keys of the same ID"
@@ -133,4 +144,5 @@ def _left_open(fitted: Fitted) -> str:
     else:
         c = config.classifier
         training = f"head {c.head}, scale {c.scale:g}, margin {c.margin:g}, classes of the {c.classes}"
-    return f"the paper leaves open, and here are: {training}, global average pooling, scorer {config.scorer}."
+    pooling = POOLING[fitted.encoder.pooling]
+    return f"the paper leaves open, and here are: {training}, {pooling}, scorer {config.scorer}."

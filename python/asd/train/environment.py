@@ -7,17 +7,24 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from asd.data.catalog import Clip
 
 PACKAGES = ("machine-asd", "numpy", "scipy", "scikit-learn", "torch", "torchaudio", "torchvision")
 
 
-def environment(clips: Sequence[Clip]) -> str:
-    """Return ``env.json``: versions, commit, processor, and the training files with their SHA-256."""
+def environment(clips: Sequence[Clip] | None, more: Mapping[str, Any] | None = None) -> str:
+    """Return ``env.json``: versions, commit, processor, and the training files with their SHA-256.
+
+    Args:
+        clips: None where another file of the run folder names the training files.
+        more: further facts, JSON values.
+    """
     facts = {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -25,9 +32,11 @@ def environment(clips: Sequence[Clip]) -> str:
         "system": platform.platform(),
         "cpu": cpu_name(),
         "cpus": len(os.sched_getaffinity(0)),
-        "gpu": gpu_name(),
-        "files": [{"path": c.name, "sha256": _sha256(c.path)} for c in clips],
+        "gpus": gpu_names(),
+        **(more or {}),
     }
+    if clips is not None:
+        facts["files"] = [{"path": c.name, "sha256": sha256_of(c.path)} for c in clips]
     return json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -41,12 +50,14 @@ def cpu_name() -> str:
     return next(named, platform.processor())
 
 
-def gpu_name() -> str | None:
-    """Return the model of the first NVIDIA GPU as its driver tells it; None without one."""
-    for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-        lines = file.read_text(encoding="utf-8").splitlines()
-        return next((line.partition(":")[2].strip() for line in lines if line.startswith("Model")), None)
-    return None
+def gpu_names(drivers: Path = Path("/proc/driver/nvidia/gpus")) -> list[str]:
+    """Return the models of all GPUs: as torch names them if it is loaded, else as NVIDIA's driver does."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    told = [file.read_text(encoding="utf-8") for file in sorted(drivers.glob("*/information"))]
+    lines = (line for text in told for line in text.splitlines())
+    return [line.partition(":")[2].strip() for line in lines if line.startswith("Model")]
 
 
 def _version(package: str) -> str | None:
@@ -72,6 +83,10 @@ def _git(folder: Path, *words: str) -> str:
     return told.stdout.strip()
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def sha256_of(path: Path) -> str | None:
+    """Return the SHA-256 of a file as hexadecimal digits; None for one that cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return None

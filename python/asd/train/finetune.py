@@ -14,29 +14,31 @@ from torch.nn.parallel import DistributedDataParallel
 
 from asd.config import Config
 from asd.models import ranks
+from asd.models.heads import Head
 from asd.train import probe
 from asd.train.draws import Purpose, generator, sent
 from asd.train.held import Held
 from asd.train.precision import autocast
 from asd.train.stretch import part, stretch
 from asd.train.supply import Views
-from asd.train.variants import kinds, vary
+from asd.train.variants import kinds, varies, vary
 from asd.train.waves import Waves
 
 
 class Classifier(nn.Module):
     """An encoder and the head that names classes."""
 
-    def __init__(self, encoder: nn.Module, head: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module, head: Head) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
 
     def forward(self, x_BFT: Tensor, *labels: Tensor) -> list[Tensor]:
         """Return logits (B, C) for each set of labels (B,): the head's margin is in those of the labels.
 
-        Clips that were mixed have two sets.
+        Clips that were mixed have two sets, and the head follows the first: that of the larger share.
         """
         embedding_BD = self.encoder(x_BFT)
+        self.head.follow(embedding_BD, labels[0])
         return [self.head(embedding_BD, labels_B).float() for labels_B in labels]
 
 
@@ -73,8 +75,12 @@ class Finetune:
         classifier.train()
 
     def loss(self, batch: Views, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the cross entropy of a batch, of mixed labels where clips are mixed, and the accuracy."""
+        """Return the cross entropy of a batch, and the accuracy.
+
+        Where clips are mixed so are labels, and the accuracy goes by those of the larger share.
+        """
         settings, seed = self._config.classifier, self._config.seed
+        # One view is enough. The feed makes two, which it normalises together; the other is not even copied to a GPU.
         x_BFT, labels_B = batch.views_VBFT[0], self._labels_F[batch.files_B]
         sets, shares = [labels_B], [1.0]
         if settings.mixup != "none":
@@ -83,10 +89,12 @@ class Finetune:
             partners_B = draw.permutation(len(x_BFT))
             x_BFT = self._mix(batch, x_BFT, partners_B, share)
             sets, shares = [labels_B, labels_B[sent(partners_B, self._device)]], [share, 1 - share]
-        if (count := kinds(self._config.variants)) > 1:
+            if share < 0.5:
+                sets, shares = sets[::-1], shares[::-1]
+        if varies(self._config.variants):
             draw = generator(seed, step, Purpose.VARIANTS, ranks.rank())
             varied_VBFT, kinds_B = vary(x_BFT[None], self._config.variants, draw)
-            x_BFT, sets = varied_VBFT[0], [own_B * count + kinds_B for own_B in sets]
+            x_BFT, sets = varied_VBFT[0], [own_B * kinds(self._config.variants) + kinds_B for own_B in sets]
         x_BFT = self._stretch(x_BFT, step)
         with autocast(self._config.optimiser, self._device):
             logits = self._run(x_BFT, *sets)
@@ -99,7 +107,10 @@ class Finetune:
         """Nothing follows."""
 
     def _mix(self, batch: Views, x_BFT: Tensor, partners_B: NDArray[np.int64], share: float) -> Tensor:
-        """Return share of each clip and the rest of its partner: of log-mels, or of the samples behind them."""
+        """Return share of each clip and the rest of its partner: of log-mels, or of the samples behind them.
+
+        Labels are mixed alike (mixup, Zhang et al., 2018).
+        """
         if self._waves is None:
             return share * x_BFT + (1 - share) * x_BFT[sent(partners_B, self._device)]
         return sent(self._waves.mixed(batch.windows_B, batch.windows_B[partners_B], share), self._device)
@@ -114,7 +125,7 @@ class Finetune:
 
     @torch.no_grad()
     def probe(self) -> dict[str, float]:
-        """Return how often the nearest held-out normals are of the same class, by embedding."""
+        """Return how often the nearest held-out normals are of the same machine and section, by embedding."""
         if len(self._plain) < 3 or not bool((self._labels_P != self._labels_P[0]).any()):
             return {}
         encoder = self._classifier.encoder.eval()

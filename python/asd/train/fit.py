@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +15,19 @@ import torch
 from asd.config import Config
 from asd.corpus import Corpus
 from asd.errors import RunFolderError, UsageError
-from asd.events import Event, Note
+from asd.events import Caution, Event, Note
 from asd.features import available_threads
 from asd.models import ranks
 from asd.models.encoders import Encoder, build_encoder
-from asd.models.moco import MoCo
+from asd.models.moco import SMALLEST_SPLIT, MoCo
 from asd.runs import write_text
 from asd.train import state
 from asd.train.loop import Plan, Task, train
 from asd.train.precision import placed
-from asd.train.ranks import local_device
+from asd.train.ranks import local_device, own_threads
 from asd.train.supply import Supply
-from asd.train.weights import load_encoder
+from asd.train.weights import about_encoder as about_weights
+from asd.train.weights import digest_of_weights, load_encoder, other_front_end
 from asd.words import count
 
 BATCH_SIZE = 64
@@ -48,9 +49,8 @@ class Place:
     resume: bool
     listen: Callable[[], AbstractContextManager[Callable[[], int | None]]]
 
-    @property
-    def checkpoint(self) -> state.Checkpoint | None:
-        """Return the checkpoint to go on from; None begins anew."""
+    def load_checkpoint(self) -> state.Checkpoint | None:
+        """Read the checkpoint to go on from; None begins anew."""
         return state.load(self.folder / "checkpoint") if self.resume else None
 
 
@@ -110,7 +110,7 @@ def prepare(config: Config, place: Place) -> tuple[Config, torch.device]:
     Returns:
         The settings with the number of threads, on which torch's last bits depend, and the device.
     """
-    config = config.model_copy(update={"threads": config.threads or available_threads()})
+    config = config.model_copy(update={"threads": config.threads or own_threads(available_threads())})
     if ranks.rank() == 0:
         write_text(place.folder / "config.toml", config.to_toml())
     device = local_device(config.device)
@@ -118,8 +118,8 @@ def prepare(config: Config, place: Place) -> tuple[Config, torch.device]:
     torch.manual_seed(config.seed % 2**63)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        torch.backends.cuda.matmul.allow_tf32 = True
-        torch.backends.cudnn.allow_tf32 = True
+        fast = config.optimiser.precision != "float32"  # TF32 keeps 10 bits of 23
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = fast
         torch.backends.cudnn.benchmark = True
     return config, device
 
@@ -136,12 +136,16 @@ def make_encoder(config: Config, frames: int, fresh: bool) -> tuple[Encoder, lis
         RunFolderError, DataError: no weights there, or damaged ones.
     """
     settings = config.encoder
-    encoder = build_encoder(settings.name, config.features.n_mels, frames, width=settings.width, norm=settings.norm)
+    shape = settings.name, config.features.n_mels, frames
+    encoder = build_encoder(*shape, width=settings.width, norm=settings.norm, pooling=settings.pooling)
     remarks: list[Event] = []
     if settings.weights and fresh:
-        remark = load_encoder(Path(settings.weights), encoder, settings.width, settings.norm)
+        weights = Path(settings.weights)
+        remark = load_encoder(weights, encoder, settings.width, settings.norm)
         told = [f"{settings.name}: weights of {settings.weights}", remark]
         remarks = [Note(text) for text in told if text]
+        if other := other_front_end(about_weights(weights), config.features):
+            remarks.append(Caution(f"{settings.weights}: weights of another front end: {other}"))
     return encoder, remarks
 
 
@@ -159,6 +163,17 @@ def make_moco(encoder: Encoder, config: Config, device: torch.device) -> MoCo:
     return placed(moco, device)
 
 
+def caution_leak(config: Config) -> Iterator[Event]:
+    """Say where a batch is too small to keep the company of a query out of the statistics of its key."""
+    size = config.optimiser.batch_size
+    assert size is not None
+    if config.encoder.norm == "batch" and ranks.world_size() == 1 and size < SMALLEST_SPLIT:
+        yield Caution(
+            f"batches of {size} clips are too small for batch normalisation, by which a query can tell its key: "
+            f"--set encoder.norm=group, or --batch-size {SMALLEST_SPLIT} and more"
+        )
+
+
 def about_encoder(config: Config, encoder: Encoder) -> dict[str, Any]:
     """Return what has to be known to build the encoder again."""
     return {
@@ -167,9 +182,33 @@ def about_encoder(config: Config, encoder: Encoder) -> dict[str, Any]:
         "frames": encoder.frames,
         "width": config.encoder.width,
         "norm": config.encoder.norm,
+        "pooling": encoder.pooling,
+        "features": config.features.model_dump(mode="json"),
         "method": config.method,
         "seed": config.seed,
     }
+
+
+def resolved_facts(config: Config, steps: int, contrastive: bool) -> dict[str, Any]:
+    """Return for ``env.json`` what the settings became.
+
+    Args:
+        config: resolved.
+        steps: of the optimiser.
+        contrastive: whether there was a queue.
+    """
+    resolved = {
+        "batch_size": config.optimiser.batch_size,
+        **({"queue_size": config.moco.queue_size} if contrastive else {}),
+        "steps": steps,
+        "threads": config.threads,
+        "processes": ranks.world_size(),
+        "device": str(local_device(config.device)),
+    }
+    if not config.encoder.weights:
+        return {"resolved": resolved}
+    weights = Path(config.encoder.weights)
+    return {"resolved": resolved, "weights": {"path": str(weights), "sha256": digest_of_weights(weights)}}
 
 
 def views_settings(config: Config) -> dict[str, Any]:
@@ -196,14 +235,16 @@ def run(
     *,
     windows_an_epoch: int,
     feed: Mapping[str, Any],
+    views: int = 2,
     held: Sequence[str] = (),
-) -> Generator[Event, None, None]:
-    """Train a task on a corpus to the end of its epochs.
+) -> Generator[Event, None, int]:
+    """Train a task on a corpus to the end of its epochs; return the number of steps.
 
     Args:
         config: resolved.
         windows_an_epoch: rows of batches that make an epoch.
         feed: classes and shares of `asd.Feed`.
+        views: how many of its two the task looks at.
         held: names of recordings that are not trained on, yet belong to the run.
     """
     survey, size = corpus.survey, config.optimiser.batch_size
@@ -214,7 +255,6 @@ def run(
         "held": digest_of(held),
         "config": config.to_toml(),
         "world_size": ranks.world_size(),
-        "threads": config.threads,
     }
     _must_agree(place.folder, facts, resumed)
     steps_an_epoch = max(1, round(windows_an_epoch / size))
@@ -224,17 +264,18 @@ def run(
     position = 0 if resumed is None else resumed.step * size
     shared = {"seed": config.seed, "rank": ranks.rank(), "world_size": ranks.world_size()}
     settings = {**views_settings(config), **shared, **feed, "position": position}
-    with Supply(corpus, size // ranks.world_size(), device, settings) as supply, place.listen() as stop:
+    with Supply(corpus, size // ranks.world_size(), device, settings, views) as supply, place.listen() as stop:
         plan = Plan(
             steps=epochs * steps_an_epoch,
             steps_an_epoch=steps_an_epoch,
             folder=place.folder,
             facts=facts,
-            names=list(corpus.paths.strings()),
+            names=corpus.paths,
             checkpoint_seconds=60 * config.checkpoint_minutes,
             stop=stop,
         )
         yield from train(task, iter(supply), plan, config.optimiser, resumed)
+    return plan.steps
 
 
 def digest_of(names: Sequence[str]) -> str:

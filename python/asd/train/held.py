@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
@@ -27,24 +27,28 @@ PROBED = 512
 def hold_out(clips: Sequence[Clip], session_regex: str) -> tuple[list[Clip], list[Clip]]:
     """Return the normals to train on, and max(10, 10 %) of each section, at most half, that no network sees.
 
-    They are the first in the order of a hash of their file names (of their sessions, which stay together), so that a
-    recording that is added moves few others.
+    They are the first in the order of a hash of their file names, so that a recording that is added moves few others;
+    or of their sessions, which stay together, in all sections of a machine.
     """
-    by_section: dict[tuple[str, str], dict[str, list[Clip]]] = defaultdict(lambda: defaultdict(list))
+    units: dict[tuple[str, str, str], list[Clip]] = defaultdict(list)
     for clip in clips:
         session = session_of(clip, session_regex or None)
-        unit = session if session_regex else clip.path.name
-        by_section[clip.machine, clip.section][unit].append(clip)
+        unit = (clip.machine, "", session) if session_regex else (clip.machine, clip.section, clip.path.name)
+        units[unit].append(clip)
+    sizes = Counter(map(_section, clips))
+    taken: Counter[tuple[str, str]] = Counter()
     held: set[Clip] = set()
-    for units in by_section.values():
-        own = sum(map(len, units.values()))
-        wanted = max(FEWEST, math.ceil(SHARE * own))
-        taken: list[Clip] = []
-        for unit in sorted(units, key=_hash):
-            if len(taken) + len(units[unit]) <= own // 2 and len(taken) < wanted:
-                taken += units[unit]
-        held.update(taken)
+    for unit in sorted(units, key=lambda unit: _hash(unit[2])):
+        own = Counter(map(_section, units[unit]))
+        wanted = any(taken[s] < max(FEWEST, math.ceil(SHARE * sizes[s])) for s in own)
+        if wanted and all(taken[s] + count <= sizes[s] // 2 for s, count in own.items()):
+            taken += own
+            held.update(units[unit])
     return [c for c in clips if c not in held], [c for c in clips if c in held]
+
+
+def _section(clip: Clip) -> tuple[str, str]:
+    return clip.machine, clip.section
 
 
 def _hash(name: str) -> bytes:
@@ -57,7 +61,7 @@ class Held:
 
     Attributes:
         plain_PFT: pre-normalised log-mels, the first window of each recording.
-        views_VPFT: two views of each.
+        views_VPFT: two views of each, or (2, 0, F, T) where nobody looks at them.
         labels_P: class of each, as numbers.
     """
 
@@ -66,8 +70,12 @@ class Held:
     labels_P: NDArray[np.int64]
 
 
-def read_held(clips: Sequence[Clip], survey: Survey, config: Config) -> Generator[Event, None, Held]:
-    """Read held-out recordings for a probe; those that cannot be read are left out."""
+def read_held(clips: Sequence[Clip], survey: Survey, config: Config, views: bool) -> Generator[Event, None, Held]:
+    """Read held-out recordings for a probe; those that cannot be read are left out.
+
+    Args:
+        views: make views of them.
+    """
     chosen = sorted(clips, key=lambda clip: _hash(clip.path.name))[:PROBED]
     kept: list[Clip] = []
     windows = []
@@ -84,7 +92,7 @@ def read_held(clips: Sequence[Clip], survey: Survey, config: Config) -> Generato
     classes = [(c.machine, c.section) for c in kept]
     numbers = {name: i for i, name in enumerate(sorted(set(classes)))}
     labels_P = np.array([numbers[name] for name in classes], np.int64)
-    return Held(plain_PFT, _views(plain_PFT, survey, config), labels_P)
+    return Held(plain_PFT, _views(plain_PFT if views else plain_PFT[:0], survey, config), labels_P)
 
 
 def _views(plain_PFT: NDArray[np.float32], survey: Survey, config: Config) -> NDArray[np.float32]:

@@ -6,7 +6,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from asd.config import OptimiserConfig
-from asd.errors import DataError, RunFolderError, Stopped, UsageError
+from asd.errors import DataError, RunFolderError, Stopped, is_out_of_memory
 from asd.events import Caution, Event, Note, Progress
 from asd.models import ranks
 from asd.runs import write_text
@@ -65,7 +64,7 @@ class Plan:
     steps_an_epoch: int
     folder: Path
     facts: dict[str, Any]
-    names: Sequence[str]
+    names: Sequence[Path]
     checkpoint_seconds: float
     stop: Callable[[], int | None]
 
@@ -118,7 +117,6 @@ def train(
         DataError: the loss is not finite; the batch's recordings are saved in ``non-finite.json``.
         RunFolderError: a checkpoint of another network.
         RankError: the processes of the training no longer have the same weights.
-        UsageError: out of memory.
     """
     device, size = next(task.module.parameters()).device, settings.batch_size
     assert size is not None
@@ -136,22 +134,17 @@ def train(
     while step < plan.steps:
         batch = next(batches)
         rate = learning_rate(settings, step, plan.steps)
-        with _enough_memory(size):
-            loss, logs = task.loss(batch, step)
-            norm = _descend(optimiser, task.module, loss, rate, settings.clip_norm)
-            task.after_step()
+        loss, logs = task.loss(batch, step)
+        norm = _descend(optimiser, task.module, loss, rate, settings.clip_norm)
+        task.after_step()
         step += 1
         watch.look(loss, batch.files_B, step)
         tally.add({"loss": loss, "gradient_norm": norm, **logs})
         yield Progress("training", step, plan.steps)
         if step % plan.steps_an_epoch == 0 or step == plan.steps:
             watch.settle()
-            require_agreement(task.module)
-            row = {"learning_rate": rate, **tally.means()}
-            seconds = time.monotonic() - begun
-            row |= {"seconds": seconds, "clips_per_second": (step - first) * size / seconds}
-            begun, first = time.monotonic(), step
-            yield from _say(_write_probe(plan, task, step, row), task)
+            begun = yield from _end_epoch(plan, task, tally, step, rate, (step - first) * size, begun)
+            first = step
         signal = _heard(plan, step, device)
         if plan.is_due(step, time.monotonic() - saved) or signal is not None:
             watch.settle()
@@ -225,27 +218,13 @@ class Watch:
         if math.isfinite(value := loss.item()):
             return
         file = self._plan.folder / "non-finite.json"
-        held = [self._plan.names[number] for number in files_B.tolist()]
+        held = [str(self._plan.names[number]) for number in files_B.tolist()]
         write_text(file, json.dumps({"step": step, "loss": str(value), "recordings": held}, indent=1) + "\n")
         raise DataError(
             f"the loss of step {step} is {value}: the recordings of its batch are in {file}",
             "Train it anew with --overwrite and a lower rate, such as --set optimiser.learning_rate=1e-4; look at the "
             "recordings with: asd data verify",
         )
-
-
-@contextmanager
-def _enough_memory(batch_size: int) -> Iterator[None]:
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        known = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
-        if not known:
-            raise
-        raise UsageError(
-            f"out of memory with batches of {batch_size} clips",
-            f"Lower --batch-size, to {max(2, batch_size // 2)} for a start, or take a smaller --encoder.",
-        ) from error
 
 
 def _heard(plan: Plan, step: int, device: torch.device) -> int | None:
@@ -266,6 +245,27 @@ def _write_probe(plan: Plan, task: Task, step: int, row: dict[str, float]) -> di
     if ranks.rank() == 0:
         state.append_metrics(plan.metrics, line)
     return line
+
+
+def _end_epoch(
+    plan: Plan, task: Task, tally: Tally, step: int, rate: float, clips: int, begun: float
+) -> Generator[Event, None, float]:
+    """Measure what an epoch has come to, and say it.
+
+    Args:
+        clips: trained on since the last line of metrics.
+        begun: when that was, by the monotonic clock.
+
+    Returns:
+        When the clips were done; the probe counts with the next epoch.
+    """
+    require_agreement(task.module)
+    row = {"learning_rate": rate, **tally.means()}
+    seconds = time.monotonic() - begun
+    row |= {"seconds": seconds, "clips_per_second": clips / seconds}
+    ended = time.monotonic()
+    yield from _say(_write_probe(plan, task, step, row), task)
+    return ended
 
 
 def _say(row: dict[str, Any], task: Task) -> Iterator[Event]:
@@ -296,6 +296,8 @@ def _restore(
         tally.steps = int(resumed.facts["tallied"])
         torch.set_rng_state(resumed.tensors["rng"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         reason = str(error).partition("\n")[0]
         raise RunFolderError(
             f"{folder}: the checkpoint of step {resumed.step} is not of this network ({reason})",

@@ -6,12 +6,14 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from asd.config import Config
+from asd.config import Config, ViewsConfig
 from asd.corpus import Corpus
 from asd.data.catalog import Clip
+from asd.detect.network import VARIANT
 from asd.detect.scorers import CLASSIFIER, choose_scorer
 from asd.errors import UsageError
 from asd.events import Event, Note
@@ -26,6 +28,9 @@ from asd.train.precision import placed
 from asd.train.variants import kinds
 from asd.train.waves import Waves
 
+PAPER = ViewsConfig(alpha=0.4, crop=True)
+"""The views of arXiv 2509.15570."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
@@ -38,6 +43,7 @@ class Fitted:
         mean, std: for pre-normalising.
         held: normals that it has not seen.
         config: the settings as they were resolved.
+        resolved: what they became, for ``env.json``.
     """
 
     encoder: Encoder
@@ -47,6 +53,7 @@ class Fitted:
     std: float
     held: Sequence[Clip]
     config: Config
+    resolved: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +85,7 @@ class Material:
     def windows_of(self, chosen: set[int]) -> int:
         """Return the number of windows of some files."""
         assert self.corpus.survey is not None
-        return sum(file in chosen for file in self.corpus.survey.files_N.tolist())
+        return int(np.isin(self.corpus.survey.files_N, list(chosen)).sum())
 
 
 def train_network(
@@ -98,14 +105,12 @@ def train_network(
         Stopped: a signal asked for an end.
     """
     config, device = fit.prepare(config, place)
-    resumed = place.checkpoint
-    material = yield from _gather(clips, config)
-    contrastive = config.method == "contrastive" or _one_class(material, config)
-    if contrastive and choose_scorer(config.scorer, len(sections)).kind == CLASSIFIER:
-        raise UsageError(
-            f"scorer {config.scorer!r}: all normals are of one class, so there is nothing to classify",
-            "Choose another scorer, such as knn.",
-        )
+    resumed = place.load_checkpoint()
+    contrastive = config.method == "contrastive" or _one_class(clips, config)
+    _require_odds(clips, config)
+    if config.method == "finetune" and contrastive:
+        config = yield from _fall_back(clips[0].machine, config)
+    material = yield from _gather(clips, config, views=contrastive)
     config = fit.resolve(config, material.windows, contrastive)
     survey = material.corpus.survey
     assert survey is not None
@@ -124,8 +129,8 @@ def train_network(
     return fitted
 
 
-def _gather(clips: Sequence[Clip], config: Config) -> Generator[Event, None, Material]:
-    """Hold normals out and look at all recordings once."""
+def _gather(clips: Sequence[Clip], config: Config, views: bool) -> Generator[Event, None, Material]:
+    """Hold normals out and look at all recordings once; a probe of contrastive training needs views."""
     kept, held = hold_out(clips, config.data.session_regex)
     corpus = Corpus(
         [clip.path for clip in kept],
@@ -135,17 +140,40 @@ def _gather(clips: Sequence[Clip], config: Config) -> Generator[Event, None, Mat
         threads=config.threads,
     )
     survey = yield from corpus.look(skip_bad=config.data.skip_bad)
-    probed = yield from read_held(held, survey, config)
+    probed = yield from read_held(held, survey, config, views)
     return Material(corpus, kept, held, probed)
 
 
-def _one_class(material: Material, config: Config) -> bool:
-    return len(set(_class_names(material.clips))) * kinds(config.variants) == 1
+def _require_odds(clips: Sequence[Clip], config: Config) -> None:
+    """Refuse a scorer that asks which section a clip is of, where there is one only: variants of it are no other."""
+    places = {f"{clip.machine} {clip.section}" for clip in clips}
+    if choose_scorer(config.scorer).kind == CLASSIFIER and len(places) == 1:
+        raise UsageError(
+            f"scorer {config.scorer!r}: all normals are of {places.pop()}, and there is nothing to tell it from",
+            "Choose another scorer, such as --scorer knn; or, where the data root has other machines, tell it from "
+            "them: --set classifier.classes=root",
+        )
 
 
-def _class_names(clips: Sequence[Clip]) -> list[str]:
-    """Return machine × section × attributes of each clip."""
-    return ["/".join(filter(None, (clip.machine, clip.section, clip.attributes))) for clip in clips]
+def _one_class(clips: Sequence[Clip], config: Config) -> bool:
+    return len(set(_class_names(clips, config))) * kinds(config.variants) == 1
+
+
+def _fall_back(machine: str, config: Config) -> Generator[Event, None, Config]:
+    """Return the settings of instance discrimination in a classifier's place, with views that differ, and say so."""
+    told = f"{machine}: all normals are of one class, so each recording is told from every other instead"
+    if config.views_are_one:
+        views = config.views.model_copy(update={"alpha": PAPER.alpha, "crop": PAPER.crop})
+        config = config.model_copy(update={"views": views})
+        told += f", in views by Log-mixup-exp (views.alpha={views.alpha:g}) and Random Resize Crop (views.crop=true)"
+    yield Note(told)
+    return config
+
+
+def _class_names(clips: Sequence[Clip], config: Config) -> list[str]:
+    """Return machine × section, and where they are wanted × attributes, of each clip."""
+    attributes = [clip.attributes if config.classifier.attributes else "" for clip in clips]
+    return ["/".join(filter(None, (c.machine, c.section, a))) for c, a in zip(clips, attributes, strict=True)]
 
 
 def _contrast(
@@ -157,14 +185,14 @@ def _contrast(
     resumed: Any,
     device: torch.device,
 ) -> Generator[Event, None, Fitted]:
+    yield from fit.caution_leak(config)
     moco = fit.make_moco(encoder, config, device)
     own = [clip.section for clip in material.clips]
     several = len(set(own)) > 1
-    machine = material.clips[0].machine
-    if config.method == "finetune":
-        yield Note(f"{machine}: all normals are of one class, so each recording is told from every other instead")
-    elif not several:
-        yield Note(f"{machine}: one ID only, so each recording is told from every other (instance discrimination)")
+    if config.method == "contrastive" and not several:
+        each = "each recording and each variant of it" if kinds(config.variants) > 1 else "each recording"
+        machine = material.clips[0].machine
+        yield Note(f"{machine}: one ID only, so {each} is told from every other (instance discrimination)")
     numbers = numbers_of(own)
     anchored = several and len(sections) == 1
     classes = Classes(numbers, numbers[own.index(sections[0])] if anchored else None) if several else None
@@ -176,10 +204,10 @@ def _contrast(
     if anchored:
         # An epoch is each window of the anchor's section once; they are half of every batch.
         epoch = 2 * material.windows_of({file for file, section in enumerate(own) if section == sections[0]})
-    yield from fit.run(
+    steps = yield from fit.run(
         task, material.corpus, config, place, resumed, windows_an_epoch=epoch, feed=feed, held=material.names_held
     )
-    return _fitted(encoder, None, (), material, config)
+    return _fitted(encoder, None, (), material, config, steps)
 
 
 def _classify(
@@ -187,9 +215,11 @@ def _classify(
 ) -> Generator[Event, None, Fitted]:
     settings, survey = config.classifier, material.corpus.survey
     assert survey is not None
-    names = _class_names(material.clips)
+    names = _class_names(material.clips, config)
     several = kinds(config.variants)
-    classes = tuple(name if kind == 0 else f"{name}/~{kind}" for name in sorted(set(names)) for kind in range(several))
+    classes = tuple(
+        name if kind == 0 else f"{name}{VARIANT}{kind}" for name in sorted(set(names)) for kind in range(several)
+    )
     head = build_head(
         settings.head,
         encoder.embedding_size,
@@ -198,7 +228,7 @@ def _classify(
         margin=settings.margin,
         subcentres=settings.subcentres,
     )
-    yield Note(f"a classifier of {len(classes)} classes: machine × section × attributes" + _said(several))
+    yield Note(f"a classifier of {len(classes)} classes: machine × section" + _said(settings.attributes, several))
     waves = None
     if settings.mixup == "wave":
         waves = Waves(material.corpus.paths, survey, config.features, config.threads)
@@ -207,24 +237,33 @@ def _classify(
     epoch = material.windows
     if settings.frames is not None:
         epoch *= 1 + (survey.frames - settings.frames) // settings.hop
-    yield from fit.run(
-        task, material.corpus, config, place, resumed, windows_an_epoch=epoch, feed={}, held=material.names_held
+    steps = yield from fit.run(
+        task,
+        material.corpus,
+        config,
+        place,
+        resumed,
+        windows_an_epoch=epoch,
+        feed={},
+        views=1,
+        held=material.names_held,
     )
-    return _fitted(encoder, head, classes, material, config)
+    return _fitted(encoder, head, classes, material, config, steps)
 
 
-def _said(several: int) -> str:
-    return f" × {several} variants of the spectrum" if several > 1 else ""
+def _said(attributes: bool, several: int) -> str:
+    return " × attributes" * attributes + f" × {several} variants of the spectrum" * (several > 1)
 
 
 def _fitted(
-    encoder: Encoder, head: nn.Module | None, classes: tuple[str, ...], material: Material, config: Config
+    encoder: Encoder,
+    head: nn.Module | None,
+    classes: tuple[str, ...],
+    material: Material,
+    config: Config,
+    steps: int,
 ) -> Fitted:
     survey = material.corpus.survey
     assert survey is not None
-    return Fitted(encoder, head, classes, survey.mean, survey.std, material.held, config)
-
-
-def facts(fitted: Fitted) -> Mapping[str, Any]:
-    """Return what the run folder's weights say of themselves."""
-    return {**fit.about_encoder(fitted.config, fitted.encoder), "mean": fitted.mean, "std": fitted.std}
+    resolved = fit.resolved_facts(config, steps, contrastive=head is None)
+    return Fitted(encoder, head, classes, survey.mean, survey.std, material.held, config, resolved)

@@ -13,7 +13,8 @@ from asd import features
 from asd.config import Config
 from asd.data.catalog import Clip, session_of
 from asd.data.health import remarks
-from asd.detect.baseline import CROSS_FIT_FOLDS, Normals
+from asd.detect.baseline import CROSS_FIT_FOLDS
+from asd.detect.gaussian import Normals
 from asd.detect.pooled import pool
 from asd.errors import DataError
 from asd.events import Caution, Event, Progress

@@ -16,7 +16,7 @@ def autocast(settings: OptimiserConfig, device: torch.device) -> torch.autocast:
     """Return the context in which a network runs: bfloat16 where it is wanted, or ``"auto"`` on a GPU that has it."""
     half = settings.precision == "bfloat16"
     if settings.precision == "auto" and device.type == "cuda":
-        half = torch.cuda.is_bf16_supported()
+        half = torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=half)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,8 @@ import numpy as np
 from asd.config import Config
 from asd.corpus import Corpus
 from asd.data.catalog import Clip
-from asd.data.manifest import Manifest, open_manifest, survey_manifest
+from asd.data.manifest import Manifest, open_manifest
+from asd.data.survey import survey_manifest
 from asd.events import Event, Note
 from asd.models import ranks
 from asd.models.encoders import Encoder
@@ -24,7 +24,7 @@ from asd.train.held import read_held
 from asd.train.ranks import tell, wait_for
 from asd.train.weights import FILE, save_encoder
 
-PROBED = 256
+GLANCED_AT = 256
 """Recordings that are probed: they are trained on, too, for here nothing rests on them but a glance at the training."""
 
 
@@ -57,7 +57,7 @@ def pretrain(config: Config, place: fit.Place) -> Generator[Event, None, Pretrai
         Stopped: a signal asked for an end; what was done is saved.
     """
     config, device = fit.prepare(config, place)
-    resumed = place.checkpoint
+    resumed = place.load_checkpoint()
     manifest = open_manifest(Path(config.data.root))
     yield Note(f"{len(manifest):,} recordings of {manifest.root}, SHA-256 of their names {manifest.digest}")
     corpus = yield from _survey(config, place, manifest)
@@ -66,14 +66,15 @@ def pretrain(config: Config, place: fit.Place) -> Generator[Event, None, Pretrai
     config = fit.resolve(config, len(survey.files_N), contrastive=True)
     encoder, remarks = fit.make_encoder(config, survey.frames, fresh=resumed is None)
     yield from remarks
-    held = yield from read_held(_probed(corpus), survey, config)
+    held = yield from read_held(_probed(corpus), survey, config, views=True)
+    yield from fit.caution_leak(config)
     moco = fit.make_moco(encoder, config, device)
     task = Contrastive(moco, config, None, held)
     windows = len(survey.files_N)
-    yield from fit.run(task, corpus, config, place, resumed, windows_an_epoch=windows, feed={})
+    steps = yield from fit.run(task, corpus, config, place, resumed, windows_an_epoch=windows, feed={})
     made = Pretrained(len(manifest) - len(survey.unreadable), manifest.digest, len(survey.unreadable), windows)
     if ranks.rank() == 0:
-        _write(place.folder, config, encoder, made)
+        _write(place.folder, config, encoder, made, steps)
     return made
 
 
@@ -99,14 +100,14 @@ def _probed(corpus: Corpus) -> list[Clip]:
     """Return recordings to probe, evenly spread over those that can be read."""
     assert corpus.survey is not None
     files = np.unique(corpus.survey.files_N)
-    chosen = files[np.linspace(0, len(files) - 1, min(PROBED, len(files))).astype(np.int64)]
+    chosen = files[np.linspace(0, len(files) - 1, min(GLANCED_AT, len(files))).astype(np.int64)]
     paths = [Path(corpus.paths[int(file)]) for file in chosen]
     return [Clip(path, path.name, "", "", "train", None) for path in paths]
 
 
-def _write(folder: Path, config: Config, encoder: Encoder, made: Pretrained) -> None:
+def _write(folder: Path, config: Config, encoder: Encoder, made: Pretrained, steps: int) -> None:
     facts = {"recordings": made.recordings, "recordings_sha256": made.digest, "skipped": made.skipped}
     save_encoder(folder / FILE, encoder, {**fit.about_encoder(config, encoder), **facts})
-    described = json.loads(environment([]))
-    del described["files"]  # millions may be: manifest.txt names them
-    write_text(folder / "env.json", json.dumps({**described, **facts, "windows": made.windows}, indent=1) + "\n")
+    more = {**facts, "windows": made.windows, **fit.resolved_facts(config, steps, contrastive=True)}
+    # Millions of files may be: manifest.txt names them.
+    write_text(folder / "env.json", environment(None, more))

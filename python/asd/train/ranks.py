@@ -15,6 +15,7 @@ from torch.distributed.distributed_c10d import _get_default_group, _get_default_
 
 from asd.errors import AsdError, UsageError
 from asd.models import ranks
+from asd.words import count
 
 PATIENCE = timedelta(minutes=10)
 """How long a process waits for the others."""
@@ -39,13 +40,17 @@ def together(device: torch.device) -> Iterator[None]:
         return
     if missing := [name for name in ("WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
         raise UsageError(f"RANK is set but {missing[0]} is not", "Start several processes with torchrun.")
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    distributed.init_process_group(backend, timeout=PATIENCE)
+    on_gpu = device.type == "cuda"
+    if on_gpu:
+        torch.cuda.set_device(device)  # before NCCL looks which one is this process's: else all take the first
+    distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE, device_id=device if on_gpu else None)
     # Held to the end: if the reducer of a DistributedDataParallel were the last to let go of it, its destructor would
     # wait, and keep the GIL, for a thread of gloo that waits for the GIL.
     atexit.register(id, _get_default_group())
+    ended_well = False
     try:
         yield
+        ended_well = True
     except RuntimeError as error:
         if not _is_about_others(error):
             raise
@@ -54,7 +59,9 @@ def together(device: torch.device) -> Iterator[None]:
             "Its own message says why. Go on with the same command and --resume.",
         ) from error
     finally:
-        distributed.destroy_process_group()
+        # NCCL would wait here for collectives whose other ends never come, and the message with it.
+        if ended_well or not on_gpu:
+            distributed.destroy_process_group()
 
 
 def require_agreement(module: nn.Module) -> None:
@@ -112,9 +119,21 @@ def local_device(wanted: str) -> torch.device:
 
     Raises:
         UsageError: ``"cuda"`` without a GPU.
+        RankError: more processes on this machine than GPUs.
     """
     if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise UsageError("--device cuda: torch finds no GPU here", "Use --device cpu, or look with: asd doctor")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    own, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if own >= there:
+        raise RankError(
+            f"no GPU for process {own} of this machine: it has {count(there, 'GPU')}, and processes count from 0",
+            f"torchrun --nproc-per-node {there}, or --device cpu",
+        )
+    return torch.device("cuda", own)
+
+
+def own_threads(available: int) -> int:
+    """Return the share of this process in the threads of its machine, 1 at least."""
+    return max(1, available // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

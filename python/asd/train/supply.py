@@ -24,14 +24,16 @@ class Views:
     """A batch on the device.
 
     Attributes:
-        views_VBFT: two views of every row; on a CPU valid until the next batch is asked for.
+        views_VBFT: two views of every row, or the first of them; on a CPU valid until the next batch is asked for.
         files_B: the recording of every row.
+        hosted_B: the same, on the host: to look at it there waits for no GPU.
         windows_B: the window of every row; on the host.
         position: draw of the first row of this process.
     """
 
     views_VBFT: Tensor
     files_B: Tensor
+    hosted_B: NDArray[np.int64]
     windows_B: NDArray[np.int64]
     position: int
 
@@ -44,11 +46,14 @@ class Supply:
     Args:
         corpus, batch_size, settings: of `asd.Feed`; the batch is that of this process.
         device: where the batches are wanted.
+        views: how many of the two are wanted there.
     """
 
-    def __init__(self, corpus: Corpus, batch_size: int, device: torch.device, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, corpus: Corpus, batch_size: int, device: torch.device, settings: Mapping[str, Any], views: int = 2
+    ) -> None:
         assert corpus.survey is not None
-        self._device = device
+        self._device, self._views = device, views
         buffers = None
         if device.type == "cuda":
             shape = (2, batch_size, corpus.spec.n_mels, corpus.survey.frames)
@@ -67,9 +72,9 @@ class Supply:
 
     def _as_they_lie(self) -> Iterator[Views]:
         for batch in self._feed:
-            yield Views(
-                torch.from_numpy(batch.views_VBFT), torch.from_numpy(batch.files_B), batch.windows_B, batch.position
-            )
+            views_VBFT = torch.from_numpy(batch.views_VBFT[: self._views])
+            files_B = torch.from_numpy(batch.files_B)
+            yield Views(views_VBFT, files_B, batch.files_B, batch.windows_B, batch.position)
 
     def _copied(self) -> Iterator[Views]:
         following, copied = self._copy(next(self._feed))
@@ -85,9 +90,9 @@ class Supply:
 
     def _copy(self, batch: Batch) -> tuple[Views, torch.cuda.Event]:
         with torch.cuda.stream(self._stream):
-            views_VBFT = torch.from_numpy(batch.views_VBFT).to(self._device, non_blocking=True)
+            views_VBFT = torch.from_numpy(batch.views_VBFT[: self._views]).to(self._device, non_blocking=True)
             files_B = sent(batch.files_B, self._device)
             # Who waits for it sleeps: the processor is the feed's.
             done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
             done.record(self._stream)
-        return Views(views_VBFT, files_B, batch.windows_B, batch.position), done
+        return Views(views_VBFT, files_B, batch.files_B, batch.windows_B, batch.position), done

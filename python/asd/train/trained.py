@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asd.config import Config
+from asd.data.catalog import Clip
 from asd.detect.detector import Detector, Score
 from asd.detect.records import record, unscored
 from asd.detect.threshold import aggregate
@@ -32,14 +34,20 @@ class Trained:
     table: Table
     scores: dict[str, NDArray[np.float64]]
 
-    def write(self, folder: Path, config: Config) -> None:
+    def write(
+        self, folder: Path, config: Config, others: Sequence[Clip] = (), facts: Mapping[str, Any] | None = None
+    ) -> None:
         """Write everything of the run folder but its log.
+
+        Args:
+            others: recordings of other machines that a network was trained on, too.
+            facts: for ``env.json``, JSON values.
 
         Raises:
             DataError: the folder cannot be written.
         """
         write_text(folder / "config.toml", config.to_toml())
-        write_text(folder / "env.json", environment([r.clip for r in self.table.read]))
+        write_text(folder / "env.json", environment([*(r.clip for r in self.table.read), *others], facts))
         self.detector.save(folder / "detector")
         write_npz(folder / "profile.npz", self._profile())
         write_npz(folder / "embeddings.npz", self._embeddings())

@@ -1,7 +1,8 @@
 """Changed spectra as classes: a network that tells where a spectrum was bent knows how the straight one looks.
 
 Every clip gets a smooth bump, up or down, in one of R regions of frequency, or none; its class is (own class, region).
-What a machine's fault does to a spectrum then has a direction in the embedding, although no fault was ever heard.
+What a machine's fault does to a spectrum then has a direction in the embedding, although no fault was ever heard. This
+is ours, of no paper.
 """
 
 from __future__ import annotations
@@ -18,11 +19,17 @@ def kinds(settings: VariantsConfig) -> int:
     return 1 + settings.regions
 
 
+def varies(settings: VariantsConfig) -> bool:
+    """Say whether clips are changed at all."""
+    return settings.regions > 0 or settings.gain > 0
+
+
 def vary(x_VBFT: Tensor, settings: VariantsConfig, draw: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Return the clips with their bumps, and the kind of each row, (B,): 0 without a bump, else its region from 1.
 
     All views of a row get the same bump. Its centre is uniform in its region, its width (the deviation of a Gaussian)
-    and height vary by half, its sign is drawn. Input and output are pre-normalised log-mels.
+    and height vary by half, its sign is drawn. The log-mels are pre-normalised; where
+    they were mixed or cropped, they are post-normalised.
     """
     views, clips, bands, _ = x_VBFT.shape
     kinds_B = draw.integers(0, kinds(settings), clips)

@@ -9,20 +9,26 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from asd.config import FeatureSpec
 from asd.errors import DataError, RunFolderError, UsageError
-from asd.models.encoders import Encoder, adapt_weights
+from asd.models.encoders import OWN_POOLING, Encoder, adapt_weights
 from asd.runs import write_bytes
+from asd.train.environment import sha256_of
 
 FILE = "encoder.safetensors"
 FORMAT = 1
 KEYS = ("name", "bands", "frames", "width", "norm")
+
+FRONT_END = ("sample_rate", "n_fft", "hop_length", "f_min", "f_max", "mel_scale", "eps")
+"""What of `FeatureSpec` tells how a sound looks to a network."""
 
 
 def save_encoder(file: Path, encoder: nn.Module, about: Mapping[str, Any]) -> None:
     """Write an encoder's weights and what it takes to build it again.
 
     Args:
-        about: the values of `KEYS`, and facts for readers.
+        about: the values of `KEYS`, the pooling where it is not the network's own, the front end's
+            settings (``"features"``), and facts for readers.
     """
     from safetensors.torch import save
 
@@ -47,7 +53,13 @@ def load_encoder(path: Path, encoder: Encoder, width: float, norm: str) -> str:
         RunFolderError: no weights of an encoder, or damaged ones; names the file.
     """
     about, tensors = _open(path)
-    wanted = {"name": encoder.name, "width": width, "norm": norm, "bands": encoder.bands}
+    wanted = {
+        "name": encoder.name,
+        "width": width,
+        "norm": norm,
+        "pooling": encoder.pooling,
+        "bands": encoder.bands,
+    }
     for key, value in wanted.items():
         if about[key] != value:
             what = {"name": "encoder", "bands": "number of mel bands"}.get(key, key)
@@ -67,10 +79,30 @@ def load_encoder(path: Path, encoder: Encoder, width: float, norm: str) -> str:
     return remark
 
 
+def digest_of_weights(path: Path) -> str | None:
+    """Return the SHA-256 of the weights at `path`; None where they have gone."""
+    return sha256_of(_file(path))
+
+
+def other_front_end(about: Mapping[str, Any], spec: FeatureSpec) -> str:
+    """Return what of the front end differs from that which weights were trained with; weights may not tell.
+
+    Args:
+        about: what `about_encoder` returns.
+    """
+    theirs, ours = about.get("features", {}), spec.model_dump(mode="json")
+    found = [key for key in FRONT_END if key in theirs and theirs[key] != ours[key]]
+    return ", ".join(f"{key} {theirs[key]}, here {ours[key]}" for key in found)
+
+
+def _file(path: Path) -> Path:
+    return path / FILE if path.is_dir() else path
+
+
 def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     from safetensors import SafetensorError, safe_open
 
-    file = path / FILE if path.is_dir() else path
+    file = _file(path)
     if not path.exists():
         raise DataError(f"{path}: no such run or file", "Make weights with: asd pretrain --data FOLDER")
     if not file.is_file():
@@ -87,6 +119,9 @@ def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
                 raise ValueError(f"of format {about['format']}, this version reads {FORMAT}")
             if missing := [key for key in KEYS if key not in about]:
                 raise ValueError(f"no {missing[0]}")
+            if not isinstance(about.get("features", {}), dict):
+                raise ValueError(f"features = {about['features']!r}")
+            about.setdefault("pooling", OWN_POOLING.get(about["name"]))
             return about, {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (no mapping)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise RunFolderError(f"{file}: {error}", "Give a run folder of asd pretrain or asd train.") from error

@@ -1,0 +1,1 @@
+"""Data sets of the challenges, from Zenodo to folders that the catalog reads."""
