@@ -291,7 +291,7 @@ class _GridView:
         self._part = part
         self._marks: dict[str, str] = {}
         self._looked = self._said = -self.LOOK_SECONDS
-        self._now = ""
+        self._now = self._waits = ""
         self._look()
 
     def line(self, step: Step) -> str:
@@ -310,8 +310,10 @@ class _GridView:
         self._marks[name] = {"begins": "at work", "done": "done", "failed": "failed"}.get(step.what, "begun")
         if step.what == "waits":
             self._look()
-            self._now = f"{name}: waiting for {step.text or 'another worker'}"
-            return ""
+            before, self._now = self._waits, f"{name}: waits for {step.text or 'its turn'}"
+            self._waits = self._now
+            return "" if console.is_terminal or before == self._now else self._now
+        self._waits = ""
         what = {"begins": "begins", "done": f"done, {step.text}", "failed": f"failed: {step.text}"}
         return f"{name}: {what.get(step.what, step.text)}"
 
