@@ -164,9 +164,8 @@ def test_evaluation_files_are_scored_with_a_label_list(tmp_path: Path) -> None:
     lines = [f"id_01_{i:08}.wav,{('normal', 'anomaly')[i % 2]}_id_01_{i:08}.wav,{i % 2}" for i in range(4)]
     (tmp_path / "list.csv").write_text("\n".join(["fan", *lines]))
     run = str(tmp_path / "runs" / "fan-all")
-    trained = CliRunner().invoke(
-        app, ["train", "--data", str(data.parent), "--machine", "fan", "--runs", str(tmp_path / "runs")]
-    )
+    words = ["train", "--data", str(data.parent), "--machine", "fan", "--method", "baseline"]
+    trained = CliRunner().invoke(app, [*words, "--runs", str(tmp_path / "runs")])
     assert trained.exit_code == 0, trained.stderr
     for words, known in ([], 0), (["--labels", str(tmp_path / "list.csv")], 2):
         scored = CliRunner().invoke(app, ["score", run, *words])

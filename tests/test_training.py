@@ -576,7 +576,7 @@ def test_a_level_needs_no_regions(regions: int, gain: float) -> None:
     variants = VariantsConfig(regions=regions, gain=gain)
     expected_VBFT, _ = vary(x_VBFT[:1], variants, generator(3, 4, Purpose.VARIANTS))
     task, echo = finetune_of("none", head=Linear(3, 3 * kinds(variants)), variants=variants)
-    task.loss(Views(x_VBFT, torch.arange(6), np.arange(6), 0), 4)
+    task.loss(Views(x_VBFT, torch.arange(6), np.arange(6), np.arange(6), 0), 4)
     assert torch.equal(echo.shown[0], expected_VBFT[0])
     assert torch.equal(echo.shown[0], x_VBFT[0]) == (regions == 0 and gain == 0)
 
@@ -687,7 +687,7 @@ def test_adacos_follows_the_larger_share_of_mixed_clips_once(step: int) -> None:
     task, echo = finetune_of("logmel", head=head)
     before = copy.deepcopy(head)
     x_VBFT = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 6, BANDS, FRAMES)).astype(np.float32))
-    task.loss(Views(x_VBFT, torch.arange(6), np.arange(6), 0), step)
+    task.loss(Views(x_VBFT, torch.arange(6), np.arange(6), np.arange(6), 0), step)
     draw = generator(3, step, Purpose.MIXUP)
     share, partner_B = draw.beta(1.0, 1.0), draw.permutation(6)
     labels_B = torch.tensor([0, 1, 2, 0, 1, 2])
@@ -1052,8 +1052,7 @@ def test_another_width_is_refused_with_a_hint_that_works(tmp_path: Path) -> None
 
 def test_mobilefacenet_takes_weights_of_another_length_and_says_so(tmp_path: Path) -> None:
     run = stored(tmp_path / "run", "mobilefacenet", frames=64)
-    views = ViewsConfig(alpha=0, crop=False)
-    config = config_of(encoder=EncoderConfig(name="mobilefacenet", weights=str(run)), views=views)
+    config = config_of(encoder=EncoderConfig(name="mobilefacenet", weights=str(run)), views=ViewsConfig())
     encoder, notes = fit.make_encoder(config, 100, fresh=True)
     assert "weights of 64 frames taken to 100" in said(notes, Note)
     assert "interpolated linearly along time" in said(notes, Note)
