@@ -167,7 +167,8 @@ def _settings(method: Method, size: Size, batch: int, threads: int | None, devic
         words += ["--epochs", str(EPOCHS), "--batch-size", str(batch), "--set", "optimiser.least_steps=0"]
         words += ["--set", f"moco.queue_size={max(1, (queue or 0) // batch) * batch}"] if queue else []
     words += ["--device", device] if device and method.chance else []
-    words += ["--force"]  # of small sets, few normals are left
+    # Of small sets, few normals are left.
+    words += ["--force"] if method.config(size).method != "pretrain" else []
     return [*words, "--threads", str(threads)] if threads else words
 
 
