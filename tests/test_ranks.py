@@ -38,7 +38,7 @@ def pretraining(data: Path, runs: Path, *more: object) -> tuple[object, ...]:
 
 def finetuning(data: Path, runs: Path) -> tuple[object, ...]:
     words = ("train", "--machine", "fan", "--method", "finetune", "--set", "classifier.head=adacos", "--data", data)
-    return (*words, "--runs", runs, "--name", "run", *SMALL, "--batch-size", 30, "--epochs", EPOCHS, *FIXED)
+    return (*words, "--force", "--runs", runs, "--name", "run", *SMALL, "--batch-size", 30, "--epochs", EPOCHS, *FIXED)
 
 
 def together(folder: Path, *words: object, hooks: tuple[Hook | None, Hook | None] = (None, None)) -> list[Ended]:

@@ -178,8 +178,8 @@ def draw_another_number(_: Path) -> None:
     from asd.train import fit
 
     supply = fit.Supply
-    fit.Supply = lambda corpus, size, device, settings: supply(  # type: ignore[misc,assignment]
-        corpus, size, device, {**settings, "position": settings["position"] + 1}
+    fit.Supply = lambda corpus, size, device, settings, views: supply(  # type: ignore[misc,assignment]
+        corpus, size, device, {**settings, "position": settings["position"] + 1}, views
     )
 
 
