@@ -31,7 +31,7 @@ def there() -> set[str]:
         p.relative_to(ROOT).as_posix()
         for f in FOLDERS
         for p in (ROOT / f).rglob("*")
-        if p.suffix in (".py", ".rs", ".j2")
+        if p.suffix in (".py", ".rs", ".j2", ".md")
     }
     return {f for f in found if not re.search(r"__(init|main)__\.py$", f)}
 
