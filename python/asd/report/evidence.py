@@ -16,7 +16,7 @@ from asd.errors import AsdError
 from asd.report import sound
 from asd.report.clips import Clip
 from asd.report.deviation import Profile, Region, find_regions, hertz, largest
-from asd.report.model import Machine
+from asd.report.machine import Machine
 
 
 @dataclass(frozen=True)

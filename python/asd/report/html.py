@@ -11,7 +11,8 @@ from markupsafe import Markup
 from asd.events import Event, Progress
 from asd.report import plots, tables
 from asd.report.evidence import Evidence, Look
-from asd.report.model import Machine, Report
+from asd.report.machine import Machine
+from asd.report.model import Report
 from asd.report.verdict import VERDICT_WORDS
 from asd.words import number
 

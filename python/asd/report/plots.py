@@ -28,7 +28,7 @@ from sklearn.metrics import roc_curve
 from asd.report.clips import Section
 from asd.report.deviation import DB_PER_LN, Region
 from asd.report.evidence import Look
-from asd.report.model import Machine
+from asd.report.machine import Machine
 from asd.report.verdict import by_time
 
 INK, MUTED, GRID, NORMAL, ALARM, OTHER, PAPER = (f"#00fe0{i}" for i in range(1, 8))

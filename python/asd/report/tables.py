@@ -20,7 +20,8 @@ from asd.evaluate.published import (
     split_2020,
 )
 from asd.report.clips import Section
-from asd.report.model import Machine, Report
+from asd.report.machine import Machine
+from asd.report.model import Report
 from asd.report.verdict import VERDICT_WORDS, verdict
 from asd.words import number
 
