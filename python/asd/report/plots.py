@@ -227,7 +227,7 @@ def roc(machine: Machine) -> str:
         axes = figure.add_axes((0.155, 0.13, 0.81, 0.84))
         axes.axvspan(0, FPR_LIMIT, color=GRID, alpha=0.55, lw=0)
         axes.plot([0, 1], [0, 1], color=GRID, lw=1)
-        for i, section in enumerate(s for s in machine.sections if _both_classes(s)):
+        for i, section in enumerate(s for s in machine.sections if s.labelled):
             labels = [c.label for c in section.clips if c.label is not None]
             scores = [c.score for c in section.clips if c.label is not None]
             fpr, tpr, _ = roc_curve(labels, scores)
@@ -242,11 +242,6 @@ def roc(machine: Machine) -> str:
             axis.set_major_locator(MaxNLocator(5))
             axis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:.0f} %"))
         return _svg(figure, f"ROC curves of {machine.name}")
-
-
-def _both_classes(section: Section) -> bool:
-    labels = {c.label for c in section.clips}
-    return {0, 1} <= labels
 
 
 def histogram(machine: Machine) -> str:

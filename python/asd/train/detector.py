@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asd import features
-from asd.config import Config, differences, parse_config, read_preset
+from asd.config import NO_MATTER, Config, differences, parse_config, read_preset
 from asd.data.catalog import Clip
 from asd.detect.network import HeadFacts, Network, NetworkFacts
 from asd.events import Event, Progress
@@ -27,9 +27,6 @@ BESIDE = ("ensemble",)
 
 PAPERS = {"dcase2020": (), "dcase2022": ("encoder.weights",)}
 """Presets that are the paper's setting, and what of it differs among the paper's own systems."""
-
-NO_MATTER = ("data.", "seed", "device", "threads", "cache_gb", "checkpoint_minutes")
-"""Settings that a system stays the same under."""
 
 POOLING = {
     "mean": "global average pooling",
