@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -87,9 +88,10 @@ class Bands:
         best = max((r for r in self.regions if not r.high), key=lambda r: r.auc.value)
         verdict = "yes" if self.lead.low > 0 else "no" if self.lead.high < 0 else "no more than elsewhere"
         signed = [f"{100 * v:+.1f}".replace("-", "−") for v in (self.lead.value, self.lead.low, self.lead.high)]
+        above = f"above {HIGH_HZ / 1000:g} kHz"
         return (
-            f"{question} Here: {verdict}. {100 * top.share:.0f} % of them deviate most above {HIGH_HZ / 1000:g} kHz, and "
-            f"that region alone has an AUC of {100 * top.auc.value:.1f} %; the best below it, {hz_words(best)}, has "
+            f"{question} Here: {verdict}. {100 * top.share:.0f} % of them deviate most {above}, and that region alone "
+            f"has an AUC of {100 * top.auc.value:.1f} %; the best below it, {hz_words(best)}, has "
             f"{100 * best.auc.value:.1f} % (difference {signed[0]} points, 95 %: {signed[1]} to {signed[2]})."
         )
 

@@ -15,6 +15,7 @@ from asd.report.clips import Clip
 from asd.report.study import RESAMPLES, SHOWN, Means, Study, rules_of, study_of
 from asd.report.systems import Place, System, groups_of, key_of, shared
 from asd.runs import ScoreRow
+from asd.words import points
 
 DISAGREEMENTS = 20
 """Recordings of a pair that JSON lists."""
@@ -137,11 +138,6 @@ class Comparison:
                 for p in self.pairs
             },
         }
-
-
-def points(fraction: float) -> str:
-    """Return a signed difference in percentage points."""
-    return f"{100 * fraction:+.2f}".replace("-", "−")
 
 
 def compare(systems: Sequence[System]) -> Comparison:

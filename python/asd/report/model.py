@@ -9,7 +9,10 @@ from datetime import datetime
 from typing import Any
 
 from asd.evaluate.dcase import summarise
+from asd.report.compare import Comparison, compare
 from asd.report.machine import Machine, headline_of, read_machine
+from asd.report.study import Study, study_of
+from asd.report.systems import systems_of
 from asd.runs import Run
 
 
@@ -19,10 +22,14 @@ class Report:
 
     Attributes:
         figures: ``metrics.json``'s structure over all runs, fractions or None.
+        study: figures of one system with intervals; None without labels, and where systems are compared.
+        comparison: of systems that share recordings, or None.
     """
 
     machines: tuple[Machine, ...]
     figures: Mapping[str, Any]
+    study: Study | None
+    comparison: Comparison | None
     created: datetime
     version: str
 
@@ -30,6 +37,29 @@ class Report:
     def labelled(self) -> bool:
         """Some AUC could be computed."""
         return self.figures["mean"]["auc"] is not None
+
+    @property
+    def studies(self) -> list[Study]:
+        """What was measured: of one system, or of those compared."""
+        compared = self.comparison.studies if self.comparison else (self.study,)
+        return [s for s in compared if s is not None]
+
+    @property
+    def compared(self) -> bool:
+        """Systems are compared by their figures; without labels the plant's report stands first."""
+        return self.comparison is not None and self.comparison.labelled
+
+    def title(self) -> str:
+        """Return the sentences that stand above everything."""
+        return " ".join(self.title_parts()).rstrip()
+
+    def title_parts(self) -> tuple[str, str]:
+        """Return the main sentence and the one below it: figures where labels are known, else the plant's headline."""
+        if self.comparison is not None and self.compared:
+            return self.comparison.headline()
+        if self.study is None:
+            return self.headline_parts()
+        return self.study.headline()
 
     def headline(self) -> str:
         """Return how many recordings of all machines sound wrong, and how many would by chance."""
@@ -40,7 +70,10 @@ class Report:
         return headline_of(self.machines)
 
     def json(self) -> dict[str, Any]:
-        """Return ``metrics.json``'s structure and, under ``plant``, the alarms of each machine and section."""
+        """Return ``metrics.json``'s structure and, under ``plant``, the alarms of each machine and section.
+
+        ``comparison`` is there where systems are compared.
+        """
         plant = {
             m.name: {
                 s.name: {
@@ -57,7 +90,8 @@ class Report:
             }
             for m in self.machines
         }
-        return {**self.figures, "plant": plant}
+        more = {"comparison": self.comparison.json()} if self.comparison else {}
+        return {**self.figures, "plant": plant, **more}
 
 
 def read(runs: Sequence[Run], per_day: float | None = None) -> Report:
@@ -73,13 +107,17 @@ def read(runs: Sequence[Run], per_day: float | None = None) -> Report:
     """
     from asd import __version__
 
-    machines = _named([read_machine(run, per_day) for run in runs])
+    opened = [read_machine(run, per_day) for run in runs]
+    systems = systems_of(opened)
+    machines = _named(opened)
     beside = sorted({name for m in machines for name in m.beside})
     figures = summarise(
         [row for m in machines for row in m.rows],
         {name: [row for m in machines for row in m.beside.get(name, ())] for name in beside},
     )
-    return Report(tuple(machines), figures, datetime.now().astimezone(), str(__version__))
+    study = study_of(systems[0]) if len(systems) == 1 else None
+    comparison = compare(systems) if len(systems) > 1 else None
+    return Report(tuple(machines), figures, study, comparison, datetime.now().astimezone(), str(__version__))
 
 
 def _named(machines: list[Machine]) -> list[Machine]:

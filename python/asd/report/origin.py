@@ -13,7 +13,7 @@ from asd.config import NO_MATTER, Config, differences, parse_config, presets, re
 from asd.errors import UsageError
 from asd.report.cost import environment
 from asd.report.split import Test, test_of
-from asd.report.systems import System
+from asd.report.systems import System, setting_words, value_words
 from asd.words import count
 
 CHOSEN_ON = "ToyCar", ("01", "02")
@@ -127,7 +127,7 @@ class Origin:
         if config is None or paper is None:
             return "Not the method of arXiv 2509.15570: no network is trained."
         found = list(differences(parse_config(read_preset(paper)), config))
-        words = [f"{_setting(key)} {_value(now)} for {_value(was)}" for key, was, now in found if key.startswith(TOLD)]
+        words = [f"{setting_words(key, now)} for {value_words(was)}" for key, was, now in found if key.startswith(TOLD)]
         return f"Not the setting of arXiv 2509.15570 (preset {paper}): {', '.join(words) or 'it is, but by name'}."
 
     def json(self) -> dict[str, Any]:
@@ -158,23 +158,10 @@ class Origin:
             return ["settings of another version"]
         found = differences(parse_config(read_preset(preset)), config)
         return [
-            f"{_setting(key)} {_value(now)} for {_value(was)}"
+            f"{setting_words(key, now)} for {value_words(was)}"
             for key, was, now in found
             if not key.startswith(NO_MATTER)
         ]
-
-
-def _setting(key: str) -> str:
-    """Return ``"queue size"`` for ``"moco.queue_size"``, ``"encoder"`` for ``"encoder.name"``."""
-    return key.removesuffix(".name").rpartition(".")[2].replace("_", " ")
-
-
-def _value(value: Any) -> str:
-    if value is None or value == "":
-        return "none"
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _digest(lines: Iterable[tuple[str, str | None]]) -> str:

@@ -68,6 +68,16 @@ class Study:
         """The figures that open a report: the official score, or where the year has none AUC and pAUC."""
         return ("official", "auc", "pauc") if "official" in self.mean else ("auc", "pauc")
 
+    def headline(self) -> tuple[str, str]:
+        """Return the leading figures, and their intervals."""
+        figures = [f for f in self.leading if f != "pauc" or "official" not in self.mean]
+        values = [f"{NAMES[f]} {100 * self.mean[f].value:.1f} %" for f in figures]
+        spans = [f"{NAMES[f]} {100 * self.mean[f].low:.1f} to {100 * self.mean[f].high:.1f}" for f in figures]
+        machines = sorted(self.machines)
+        where = ", ".join(machines) if len(machines) <= 3 else f"{len(machines)} machines"
+        text = f"{', '.join(values)} on {where}."
+        return text[0].upper() + text[1:], f"95 %: {'; '.join(spans)}."
+
     def deviation(self, figure: Figure) -> float | None:
         """Return the standard deviation over seeds, or None of a single one."""
         values = self.seeds.get(figure, ())

@@ -122,6 +122,20 @@ def flat(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield key, value
 
 
+def setting_words(key: str, value: Any) -> str:
+    """Return ``"queue size 512"`` for ``moco.queue_size``, ``"encoder small"`` for ``encoder.name``."""
+    return f"{key.removesuffix('.name').rpartition('.')[2].replace('_', ' ')} {value_words(value)}"
+
+
+def value_words(value: Any) -> str:
+    """Return the value of a setting as it is said."""
+    if value is None or value == "":
+        return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _grouped(machines: Sequence[Machine]) -> list[list[Machine]]:
     groups: dict[str, list[Machine]] = defaultdict(list)
     for m in machines:
@@ -163,9 +177,9 @@ def _names(found: Sequence[Sequence[Machine]]) -> list[str]:
         usual = dict(flat(_preset(label)))
         # What is as the preset has it does not name a system, unless nothing else does.
         told = [k for k in changed if own[k] != usual.get(k)]
-        words = [f"{k} {own[k]}" for k in told[:MOST_CHANGES]] + ([f"{len(told) - MOST_CHANGES} more"])[
-            : len(told) > MOST_CHANGES
-        ]
+        words = [setting_words(k, own[k]) for k in told[:MOST_CHANGES]]
+        if len(told) > MOST_CHANGES:
+            words.append(f"{len(told) - MOST_CHANGES} more")
         names.append(", ".join([label, *words]))
     twice = {name for name, n in Counter(names).items() if n > 1}
     return [
