@@ -90,7 +90,7 @@ def _show(report: Report, evidence: list[Evidence]) -> None:
     if report.study:
         out.print()
         out.print(report.headline(), style="bold", markup=False)
-    for machine, seen in zip(report.machines, evidence, strict=True) if not report.compared else ():
+    for machine, seen in zip(report.shown, evidence, strict=True) if not report.compared else ():
         out.print()
         out.print(machine.name, style="bold", markup=False)
         for line in [*machine.lines(), *seen.lines()]:
@@ -101,6 +101,6 @@ def _show(report: Report, evidence: list[Evidence]) -> None:
     for text in (winner(report) if report.study else "", incomparable(report, shown=False)):
         if text:
             out.print(text, markup=False)
-    for machine, seen in zip(report.machines, evidence, strict=True):
+    for machine, seen in zip(report.shown, evidence, strict=True):
         if seen.bands:
             out.print(f"{machine.machine}: {seen.bands.words()}", markup=False)

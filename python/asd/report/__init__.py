@@ -11,8 +11,8 @@ from typing import Any
 from asd.errors import DataError
 from asd.events import Event, Progress
 from asd.report import formats, html, measured, peers, tables
-from asd.report.bands import Bands, read_bands
-from asd.report.evidence import Evidence, Heard, gather, listen
+from asd.report.bands import read_bands
+from asd.report.evidence import Evidence, gather, listen
 from asd.report.model import Report, read
 from asd.report.opening import Opening, opening_of
 from asd.runs import write_text
@@ -33,26 +33,22 @@ def look(report: Report, top: int = TOP) -> Generator[Event, None, list[Evidence
     if report.compared:
         return (yield from _look_compared(report))
     found = []
-    each = min(SOUNDS_EACH, max(1, SOUNDS // sum(len(m.sections) for m in report.machines)))
-    for done, machine in enumerate(report.machines, 1):
+    each = min(SOUNDS_EACH, max(1, SOUNDS // sum(len(m.sections) for m in report.shown)))
+    for done, machine in enumerate(report.shown, 1):
         found.append((yield from gather(machine, top, each)))
-        yield Progress("reading clips", done, len(report.machines))
+        yield Progress("reading clips", done, len(report.shown))
     return found
 
 
 def _look_compared(report: Report) -> Generator[Event, None, list[Evidence]]:
-    comparison = report.comparison
-    assert comparison is not None
-    first = {m.run for m in comparison.systems[0].first}
-    apart = comparison.pairs[0].placed[:SOUNDS_EACH] if comparison.pairs else ()
+    assert report.comparison is not None
+    pairs = report.comparison.pairs
+    apart = pairs[0].placed[:SOUNDS_EACH] if pairs else ()
     found = []
-    for machine in report.machines:
-        bands: Bands | None = None
-        heard: tuple[Heard, ...] = ()
-        if machine.run in first:
-            bands = yield from read_bands(machine)
-            own = [p for p in apart if p.machine == machine.machine]
-            heard = listen(machine, [(p.clip, f"{p.first:.0f} and {p.second:.0f}") for p in own])
+    for machine in report.shown:
+        own = [p for p in apart if p.machine == machine.machine]
+        heard = listen(machine, [(p.clip, f"percentiles {p.first:.0f} and {p.second:.0f}") for p in own])
+        bands = yield from read_bands(machine)
         found.append(Evidence((), None, None, None, (), heard, bands))
     return found
 
@@ -61,7 +57,7 @@ def write(report: Report, evidence: Sequence[Evidence], folder: Path) -> Generat
     """Write ``report.html``, ``report.md``, ``report.csv``, ``report.tex`` and ``report.json``.
 
     Args:
-        evidence: from `look`, one for each machine.
+        evidence: from `look`, one for each machine that is shown.
         folder: is made if it is not there.
 
     Returns:
@@ -102,7 +98,7 @@ def figures_json(report: Report, evidence: Sequence[Evidence]) -> dict[str, Any]
     known; ``bands``: by machine; ``comparison``: where systems are compared.
     """
     opened = openings(report)
-    bands = {m.name: seen.bands.json() for m, seen in zip(report.machines, evidence, strict=True) if seen.bands}
+    bands = {m.name: seen.bands.json() for m, seen in zip(report.shown, evidence, strict=True) if seen.bands}
     found = report.json()
     if report.comparison:
         for opening, study in zip(opened, report.studies, strict=True):
@@ -121,17 +117,19 @@ def tables_of(report: Report, evidence: Sequence[Evidence] = (), brief: bool = F
             splits that were not scored.
     """
     comparison = report.comparison
-    compared = [measured.systems(comparison), measured.pairs(comparison)] if comparison else []
+    compared = [measured.systems(comparison, brief), measured.pairs(comparison)] if comparison else []
     if comparison and not brief:
         compared += [measured.ids(comparison)] if comparison.labelled else []
         compared += [measured.disagreements(pair) for pair in comparison.pairs]
-    labelled = [tables.figures(report, brief)] if report.labelled and not (report.compared and brief) else []
-    if report.study and not brief:
+    seeds = report.study is not None and len(report.study.system.seeds) > 1
+    by_run = not brief or not (report.compared or seeds)
+    labelled = [tables.figures(report, brief)] if report.labelled and by_run else []
+    if report.study and (seeds or not brief):
         labelled += [measured.by_id(report.study), *measured.differences(report.study)]
     labelled += [t for t in peers.published(report) if t.strong or not brief]
-    seen = zip(report.machines, evidence, strict=True) if evidence and not brief else ()
+    seen = zip(report.shown, evidence, strict=True) if evidence and not brief else ()
     labelled += [measured.bands(m.name, e.bands) for m, e in seen if e.bands]
-    ranked = [tables.ranked(m, TOP) for m in report.machines] if len(report.machines) == 1 or not brief else []
+    ranked = [tables.ranked(m, TOP) for m in report.shown] if len(report.shown) == 1 or not brief else []
     if report.compared:
         return [*compared, *labelled, *([] if brief else [tables.machines(report)])]
     return [tables.machines(report), *ranked, *compared, *labelled]
@@ -145,7 +143,7 @@ def _markdown(
     for opening in opened:
         parts += [f"## {formats.markdown_text(opening.title)}", ""]
         parts += [*(f"- **{f.name}**: {formats.markdown_text(f.text())}" for f in opening.every), ""]
-    for machine, seen in zip(report.machines, evidence, strict=True):
+    for machine, seen in zip(report.shown, evidence, strict=True):
         lines = [*machine.lines(), *seen.lines()]
         parts += [f"## {formats.markdown_text(machine.name)}", ""]
         parts += [*(f"- {formats.markdown_text(line)}" for line in lines), ""]

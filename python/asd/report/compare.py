@@ -20,6 +20,9 @@ from asd.words import points
 DISAGREEMENTS = 20
 """Recordings of a pair that JSON lists."""
 
+LONGEST_NAME = 24
+"""Letters of a system's name that a headline bears."""
+
 
 @dataclass(frozen=True, slots=True)
 class Placed:
@@ -100,10 +103,11 @@ class Comparison:
             if d.low <= 0 <= d.high:
                 span = f"{points(d.value)} points of {name} (95 %: {points(d.low)} to {points(d.high)})"
                 return "No difference that counts.", f"B − A: {span}."
-            ahead, sign = ("B", 1) if d.value > 0 else ("A", -1)
+            a, b = (f"{s.letter} ({s.name})" if len(s.name) <= LONGEST_NAME else s.letter for s in self.systems)
+            ahead, behind, sign = (b, a, 1) if d.value > 0 else (a, b, -1)
             low, high = sorted((sign * d.low, sign * d.high))
             return (
-                f"{ahead} is ahead by {100 * abs(d.value):.2f} points of {name}.",
+                f"{ahead} is ahead of {behind} by {100 * abs(d.value):.2f} points of {name}.",
                 f"95 %: {points(low)} to {points(high)}, the same recordings drawn for both.",
             )
         return (

@@ -79,15 +79,15 @@ def page(report: Report, evidence: Sequence[Evidence], opened: Sequence[Opening]
     """Draw a report as one HTML file.
 
     Args:
-        evidence: the clips to show, one entry for each machine.
+        evidence: the clips to show, one entry for each machine that is shown.
         opened: what stands first where labels are known.
     """
     cards = []
-    for done, (machine, seen) in enumerate(zip(report.machines, evidence, strict=True), 1):
+    for done, (machine, seen) in enumerate(zip(report.shown, evidence, strict=True), 1):
         if not report.compared:
             cards.append(_card(f"machine-{done}", machine, seen))
-        yield Progress("drawing", done, len(report.machines))
-    looked = [(m, seen) for m, seen in zip(report.machines, evidence, strict=True) if report.compared]
+        yield Progress("drawing", done, len(report.shown))
+    looked = [(m, seen) for m, seen in zip(report.shown, evidence, strict=True) if report.compared]
     environment = Environment(
         loader=PackageLoader("asd.report"),
         autoescape=True,

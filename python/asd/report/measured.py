@@ -90,8 +90,12 @@ def bands(machine: str, found: Bands) -> Table:
     )
 
 
-def systems(comparison: Comparison) -> Table:
-    """A row a system: figures with intervals, seeds, cost; and the baselines beside the first one."""
+def systems(comparison: Comparison, brief: bool = False) -> Table:
+    """A row a system: figures with intervals, seeds, cost; and the baselines beside the first one.
+
+    Args:
+        brief: without alarms and cost.
+    """
     studies = [s for s in comparison.studies if s is not None]
     shown: list[Figure] = [f for f in SHOWN if studies and all(f in s.mean for s in studies)]
     lines: list[tuple[tuple[str, ...], Means, str]] = []
@@ -119,24 +123,19 @@ def systems(comparison: Comparison) -> Table:
         found = ranks([100 * means[f].value if f in means else NAN for _, means, _ in lines])
         marks |= {(i, c): (mark,) for i, mark in enumerate(found) if mark}
     spread_head = (f"± over seeds,\n{NAMES[shown[0]]}",) if shown else ()
+    heads = ("", "system", *(f"{NAMES[f]} (95 %)" for f in shown), *spread_head, "seeds", *_RUNNING)
+    if brief:
+        heads, rows = heads[: -len(_RUNNING)], tuple(row[: -len(_RUNNING)] for row in rows)
+    running = "" if brief else "; alarms are those of the first seed, minutes those of training a seed"
     many = " The highest of many is flattered by being the highest." if len(studies) > 3 else ""
     return Table(
         f"Systems on the same {comparison.recordings:,} recordings",
-        (
-            "",
-            "system",
-            *(f"{NAMES[f]} (95 %)" for f in shown),
-            *spread_head,
-            "seeds",
-            "alarms",
-            "parameters",
-            "minutes",
-        ),
+        heads,
         rows,
         texts=2,
         marks=marks,
         note="Percent; best bold, second underlined; which differences count, the next table tells."
-        f"{many} Figures are means over seeds; alarms are those of the first seed; minutes of training a seed.",
+        f"{many} Figures are means over seeds{running}.",
     )
 
 
@@ -210,6 +209,8 @@ def disagreements(pair: Pair) -> Table:
         "places an anomaly higher, or a normal lower.",
     )
 
+
+_RUNNING = ("alarms", "parameters", "minutes")
 
 _PAIR: tuple[Figure, Figure] = ("auc", "pauc")
 

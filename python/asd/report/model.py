@@ -45,6 +45,16 @@ class Report:
         return [s for s in compared if s is not None]
 
     @property
+    def shown(self) -> list[Machine]:
+        """The runs whose alarms and clips are shown: of one system's seeds the first, of systems compared the first."""
+        if self.comparison is not None:
+            first = self.comparison.systems[0] if self.compared else None
+        else:
+            first = self.study.system if self.study else None
+        wanted = {m.run for m in first.first} if first else {m.run for m in self.machines}
+        return [m for m in self.machines if m.run in wanted]
+
+    @property
     def compared(self) -> bool:
         """Systems are compared by their figures; without labels the plant's report stands first."""
         return self.comparison is not None and self.comparison.labelled
@@ -67,7 +77,7 @@ class Report:
 
     def headline_parts(self) -> tuple[str, str]:
         """Return both sentences of the headline."""
-        return headline_of(self.machines)
+        return headline_of(self.shown)
 
     def json(self) -> dict[str, Any]:
         """Return ``metrics.json``'s structure and, under ``plant``, the alarms of each machine and section.

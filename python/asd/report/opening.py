@@ -77,7 +77,8 @@ def opening_of(study: Study, published: Callable[[], str]) -> Opening:
         Fact("Rules", "", f"Means are {RULES[study.year]}. Intervals: 95 %, {RESAMPLES:,} resamples of the clips."),
     ]
     machines = sorted({m.machine for m in system.first})
-    title = f"{system.scorer} on {', '.join(machines) if len(machines) < 8 else count(len(machines), 'machine')}"
+    who = f"{system.letter}: {system.name}" if system.letter else system.scorer
+    title = f"{who} on {', '.join(machines) if len(machines) < 8 else count(len(machines), 'machine')}"
     data = {
         **study.json(),
         **origin.json(),
@@ -87,11 +88,11 @@ def opening_of(study: Study, published: Callable[[], str]) -> Opening:
 
 
 def _figures(study: Study, origin: Origin) -> list[Fact]:
-    found = [Fact(_mean_name(f), percent(study.mean[f]), _seeds(study, f)) for f in study.leading]
+    found = [Fact(_mean_name(f), percent(study.mean[f]), _spread(study, f)) for f in study.leading]
     for name, own in study.differences.items():
         if name.startswith("baseline"):
             figure: Figure = study.leading[0]
-            found.append(Fact(f"Against {name}", points(own[figure].value), _difference(own, figure)))
+            found.append(Fact(f"Against {name}", f"{points(own[figure].value)} points", _difference(own, figure)))
     machine, section = worst = study.worst()
     own = study.sections[worst]
     where = f"{machine} {section}" if len(study.machines) > 1 else f"ID {section}"
@@ -101,7 +102,7 @@ def _figures(study: Study, origin: Origin) -> list[Fact]:
     gap = study.gap()
     if gap is not None:
         source, target = (percent(study.mean[f]) for f in ("auc_source", "auc_target"))
-        found.append(Fact("Source − target", points(gap), f"of AUC; source {source}, target {target}"))
+        found.append(Fact("Source − target", f"{points(gap)} points", f"of AUC; source {source}, target {target}"))
     touched = origin.touched()
     rest = _without(study, touched)
     if touched and rest:
@@ -120,11 +121,15 @@ def _mean_name(figure: Figure) -> str:
     return "Official score" if figure == "official" else f"Mean {NAMES[figure]}"
 
 
-def _seeds(study: Study, figure: Figure) -> str:
+def _spread(study: Study, figure: Figure) -> str:
+    """Return the interval, the deviation over seeds, and with the first figure which seeds there are."""
     deviation = study.deviation(figure)
-    return f"{span(study.mean[figure])}; {seeds_words(study.system)}" + (
-        f", ± {100 * deviation:.2f}" if deviation is not None else ""
-    )
+    parts = [span(study.mean[figure])]
+    if figure == study.leading[0]:
+        parts.append(seeds_words(study.system))
+    if deviation is not None:
+        parts.append(f"± {100 * deviation:.2f} over seeds")
+    return "; ".join(parts)
 
 
 def seeds_words(system: System) -> str:
@@ -142,7 +147,7 @@ def _difference(own: Means, figure: Figure) -> str:
     other: Figure = "auc" if figure == "official" else "pauc"
     more = f"; {NAMES[other]} {points(own[other].value)} ({points(own[other].low)} to {points(own[other].high)})"
     verdict = "no difference that counts" if d.low <= 0 <= d.high else "better" if d.value > 0 else "worse"
-    return f"points of {NAMES[figure]}, {points(d.low)} to {points(d.high)}: {verdict}{more}"
+    return f"of {NAMES[figure]}, {points(d.low)} to {points(d.high)}: {verdict}{more}"
 
 
 def percent(interval: Interval) -> str:

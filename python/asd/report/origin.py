@@ -106,7 +106,8 @@ class Origin:
         """Return how many settings were scored on this machine in the folder of the runs, this one included."""
         here = {m.run.path.resolve().parent for m in self._system.runs}
         machines = {m.machine for m in self._machines}
-        found = [config for folder in here for config in _scored(folder) if config["data"].get("machine") in machines]
+        data = {_data(m.run.config()) for m in self._machines}
+        found = [config for folder in here for config in _scored(folder) if _data(config) in data]
         if not found:
             return ""
         settings = {_settings(config) for config in found}
@@ -169,6 +170,12 @@ def _digest(lines: Iterable[tuple[str, str | None]]) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
+def _data(config: dict[str, Any]) -> tuple[Any, ...]:
+    """Return which recordings a run is of: data root, or own folder, and machine."""
+    data = config.get("data") or {}
+    return data.get("root"), data.get("normal"), data.get("machine")
+
+
 def _scored(folder: Path) -> list[dict[str, Any]]:
     """Return the settings of all runs of a folder that were scored; those that cannot be read do not count."""
     found = []
@@ -179,7 +186,7 @@ def _scored(folder: Path) -> list[dict[str, Any]]:
             config = tomllib.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
-        if isinstance(config.get("data"), dict):
+        if config.get("data") and isinstance(config["data"], dict):
             found.append(config)
     return found
 

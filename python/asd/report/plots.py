@@ -315,7 +315,7 @@ def bands(name: str, found: Bands) -> str:
         at = [float(np.interp(hz, found.hz_F, places)) for hz in ticks]
         right.set_xticks(at, [f"{hz / 1000:g}" for hz in ticks])
         right.set_xlim(0, len(places))
-        right.set_ylim(0, None)
+        right.set_ylim(0, 1.25 * float(max(found.anomaly_F.max(), found.normal_F.max())))
         right.set_xlabel("kHz")
         right.set_title("Deviation, in standard deviations of the normals (median)")
         right.legend(loc="upper right", ncols=2, handlelength=1.4)

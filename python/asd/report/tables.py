@@ -65,9 +65,9 @@ def ranks(values: Sequence[float]) -> tuple[Mark, ...]:
     printed = [NONE if math.isnan(v) else f"{v + 1e-9:.2f}" for v in values]
     order = sorted({p for p in printed if p != NONE}, key=float, reverse=True)
     if len(order) < 2:
-        return ("",) * len(values)
+        order = ["", ""]
     # Of two that are level at the top none is second.
-    second = order[1] if printed.count(order[0]) == 1 else None
+    second = order[1] if printed.count(order[0]) <= 1 else ""
     found: list[Mark] = ["best" if p == order[0] else "second" if p == second else "" for p in printed]
     return tuple(found)
 
@@ -75,7 +75,7 @@ def ranks(values: Sequence[float]) -> tuple[Mark, ...]:
 def machines(report: Report) -> Table:
     """One row a machine ID: recordings, alarms, and what chance would give."""
     rows = []
-    for m in report.machines:
+    for m in report.shown:
         for s in m.sections:
             low, high = (100 * r for r in s.interval)
             judged = VERDICT_WORDS[verdict([s])]
@@ -99,7 +99,7 @@ def machines(report: Report) -> Table:
         tuple(rows),
         texts=3,
         note="The verdict weighs the alarms of an ID against those that chance would give."
-        + (" Silent recordings are not counted." if any(m.health.silent for m in report.machines) else ""),
+        + (" Silent recordings are not counted." if any(m.health.silent for m in report.shown) else ""),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import asdict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from asd.data.catalog import Clip
 from asd.detect.network import HeadFacts, Network, NetworkFacts
 from asd.events import Event, Progress
 from asd.models import ranks
+from asd.models.cost import cost
 from asd.train import fit
 from asd.train.assemble import network_detector, require_normals, require_scorer
 from asd.train.held import hold_out
@@ -68,7 +70,7 @@ def train_detector(
         table, fitted.config, sections, network, embedded, held_N, beside=BESIDE, notes=_notes(fitted, config)
     )
     settings = config.model_copy(update={"threads": fitted.config.threads})
-    trained.write(place.folder, settings, others, fitted.resolved)
+    trained.write(place.folder, settings, others, {**fitted.resolved, "cost": asdict(cost(fitted.encoder))})
     save_encoder(place.folder / FILE, fitted.encoder, fit.about_encoder(fitted.config, fitted.encoder))
     return trained
 
