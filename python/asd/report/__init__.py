@@ -73,12 +73,11 @@ def write(report: Report, evidence: Sequence[Evidence], folder: Path) -> Generat
     opened = openings(report)
     page = yield from html.page(report, evidence, opened)
     every = tables_of(report, evidence)
-    facts = [fact for opening in opened for fact in opening.every]
     contents = {
         "report.html": page,
         "report.md": _markdown(report, evidence, opened, every),
         "report.csv": formats.csv_text(report),
-        "report.tex": formats.latex_document(report.title(), every, facts),
+        "report.tex": formats.latex_document(report.title(), every, opened),
         "report.json": json.dumps(figures_json(report, evidence), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
     }
     for name, text in contents.items():
@@ -114,7 +113,7 @@ def tables_of(report: Report, evidence: Sequence[Evidence] = (), brief: bool = F
     Args:
         evidence: from `look`; without it there is no table of bands.
         brief: for a terminal: the deciding scorer and the baselines, no clips of several machines, no published rows of
-            splits that were not scored.
+            splits that were not scored. Figures of every run of systems compared are in the CSV file alone.
     """
     comparison = report.comparison
     compared = [measured.systems(comparison, brief), measured.pairs(comparison)] if comparison else []
@@ -122,13 +121,13 @@ def tables_of(report: Report, evidence: Sequence[Evidence] = (), brief: bool = F
         compared += [measured.ids(comparison)] if comparison.labelled else []
         compared += [measured.disagreements(pair) for pair in comparison.pairs]
     seeds = report.study is not None and len(report.study.system.seeds) > 1
-    by_run = not brief or not (report.compared or seeds)
-    labelled = [tables.figures(report, brief)] if report.labelled and by_run else []
+    by_run = report.labelled and not report.compared and not (brief and seeds)
+    labelled = [tables.figures(report, brief)] if by_run else []
     if report.study and (seeds or not brief):
         labelled += [measured.by_id(report.study), *measured.differences(report.study)]
     labelled += [t for t in peers.published(report) if t.strong or not brief]
     seen = zip(report.shown, evidence, strict=True) if evidence and not brief else ()
-    labelled += [measured.bands(m.name, e.bands) for m, e in seen if e.bands]
+    labelled += [measured.bands(m.machine if report.compared else m.name, e.bands) for m, e in seen if e.bands]
     ranked = [tables.ranked(m, TOP) for m in report.shown] if len(report.shown) == 1 or not brief else []
     if report.compared:
         return [*compared, *labelled, *([] if brief else [tables.machines(report)])]

@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 
 from asd.report.machine import Machine
 from asd.report.model import Report
-from asd.report.opening import Fact
+from asd.report.opening import Fact, Opening
 from asd.report.study import Study
 from asd.report.tables import Mark, Table
 from asd.runs import Run
@@ -126,13 +126,14 @@ def _latex_row(cells: Sequence[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
-def latex_facts(facts: Sequence[Fact]) -> str:
-    """Return facts as a list."""
+def latex_facts(title: str, facts: Sequence[Fact]) -> str:
+    """Return facts as a list under a heading."""
     items = (rf"\item[{latex_text(f.name)}] {latex_text(f.text())}" for f in facts)
-    return "\n".join([r"\begin{description}", *items, r"\end{description}", ""]) if facts else ""
+    heading = rf"\subsection*{{{latex_text(title)}}}"
+    return "\n".join([heading, r"\begin{description}", *items, r"\end{description}", ""])
 
 
-def latex_document(headline: str, tables: Sequence[Table], facts: Sequence[Fact] = ()) -> str:
+def latex_document(headline: str, tables: Sequence[Table], opened: Sequence[Opening] = ()) -> str:
     """Return a document that compiles by itself; each table can be copied out of it."""
     return "\n".join(
         [
@@ -143,7 +144,7 @@ def latex_document(headline: str, tables: Sequence[Table], facts: Sequence[Fact]
             r"\begin{document}",
             rf"\noindent {latex_text(headline)}",
             "",
-            latex_facts(facts),
+            *(latex_facts(o.title, o.every) for o in opened),
             *(latex(t) for t in tables),
             r"\end{document}",
             "",

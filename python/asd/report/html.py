@@ -99,7 +99,7 @@ def page(report: Report, evidence: Sequence[Evidence], opened: Sequence[Opening]
         report=report,
         cards=cards,
         machines=tables.machines(report),
-        figures=tables.figures(report) if report.labelled else None,
+        figures=tables.figures(report) if report.labelled and not report.compared else None,
         winner=tables.winner(report),
         opened=opened,
         forest=Markup(plots.forest(report.study)) if report.study else None,
