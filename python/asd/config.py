@@ -19,6 +19,8 @@ from asd.errors import UsageError, nearest
 LOG_EPS = 1.1920929e-07
 """Added to the mel energies before the logarithm: the float32 machine epsilon."""
 
+NO_MATTER = ("data.", "seed", "device", "threads", "cache_gb", "checkpoint_minutes")
+"""Settings, or groups of them, that a system stays the same under."""
 
 _PRESETS = files("asd") / "presets"
 

@@ -38,6 +38,11 @@ def percent(fraction: float) -> str:
     return f"{number(100 * fraction)} %"
 
 
+def points(fraction: float) -> str:
+    """Return a signed difference in percentage points: ``+1.20``, ``−0.34``."""
+    return f"{100 * fraction:+.2f}".replace("-", "−")
+
+
 def size(n_bytes: float) -> str:
     """Return a size with three figures: ``812 B``, ``1.24 MB``, ``12 GB``."""
     units = ["TB", "GB", "MB", "kB", "B"]

@@ -36,15 +36,16 @@ def report(
 
     [bold]asd report runs/fan-00[/bold]        one run
     [bold]asd report[/bold]                    all runs that were scored, in one report
+    [bold]asd report runs/A runs/B[/bold]      on the same recordings: beside each other, with paired differences
     """
-    from asd.report import look, read, write
+    from asd.report import figures_json, look, read, write
 
     opened = _open(runs or [], runs_dir)
     found = read(opened, per_day)
     evidence = drive(look(found, top))
     files = drive(write(found, evidence, folder or _default_folder(opened, runs_dir)))
     if json:
-        print_json(found.json())
+        print_json(figures_json(found, evidence))
     else:
         _show(found, evidence)
     say("Written: " + ", ".join([str(files[0]), *(f.name for f in files[1:])]))
@@ -74,13 +75,22 @@ def _default_folder(runs: list[Run], runs_dir: Path) -> Path:
 
 
 def _show(report: Report, evidence: list[Evidence]) -> None:
-    """Print the plant's summary, then the shorter tables; the files have all."""
-    from asd.report import tables_of
+    """Print the plant's summary, figures where labels are known, then the shorter tables; the files have all."""
+    from asd.report import openings, tables_of
     from asd.report.formats import rich
-    from asd.report.tables import incomparable, winner
+    from asd.report.peers import incomparable
+    from asd.report.tables import winner
 
-    out.print(report.headline(), style="bold", markup=False)
-    for machine, seen in zip(report.machines, evidence, strict=True):
+    out.print(report.title(), style="bold", markup=False)
+    opened = [] if report.compared else openings(report)
+    for opening in opened:
+        out.print()
+        for fact in opening.every:
+            out.print(f"  {fact.name}: {fact.text()}", markup=False, soft_wrap=True)
+    if report.study:
+        out.print()
+        out.print(report.headline(), style="bold", markup=False)
+    for machine, seen in zip(report.shown, evidence, strict=True) if not report.compared else ():
         out.print()
         out.print(machine.name, style="bold", markup=False)
         for line in [*machine.lines(), *seen.lines()]:
@@ -88,6 +98,9 @@ def _show(report: Report, evidence: list[Evidence]) -> None:
     for table in tables_of(report, brief=True):
         out.print()
         out.print(rich(table))
-    for text in (winner(report), incomparable(report, shown=False)):
+    for text in (winner(report) if report.study else "", incomparable(report, shown=False)):
         if text:
             out.print(text, markup=False)
+    for machine, seen in zip(report.shown, evidence, strict=True):
+        if seen.bands:
+            out.print(f"{machine.machine}: {seen.bands.words()}", markup=False)

@@ -95,6 +95,11 @@ class Section:
         return [c for c in self.clips if not c.silent]
 
     @property
+    def labelled(self) -> bool:
+        """Normals and anomalies are known among the recordings."""
+        return {0, 1} <= {c.label for c in self.clips}
+
+    @property
     def alarms(self) -> int:
         """Number of judged recordings above the limit."""
         return sum(c.alarm for c in self.clips)

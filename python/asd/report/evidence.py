@@ -5,6 +5,7 @@ A recording that is not there any more leaves a sentence behind instead of a fig
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +14,15 @@ from numpy.typing import NDArray
 
 from asd import features
 from asd.errors import AsdError
+from asd.events import Event
 from asd.report import sound
-from asd.report.clips import Clip
+from asd.report.bands import Bands, read_bands
+from asd.report.clips import Clip, Section
 from asd.report.deviation import Profile, Region, find_regions, hertz, largest
-from asd.report.model import Machine
+from asd.report.machine import Machine
+
+TOP_UNLABELLED = 4
+"""Highest-scored recordings of an ID to listen to where no labels say what is wrong."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,19 @@ class Look:
         return f"Most at {hertz(most.peak_hz)}: {most.peak_db:+.0f} dB.".replace("-", "−")
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A recording to listen to.
+
+    Attributes:
+        why: what it is an example of.
+    """
+
+    clip: Clip
+    why: str
+    sound: sound.Sound
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What can be shown of one machine.
@@ -76,6 +95,8 @@ class Evidence:
         nearest: the training normal that is most like the first of `ranked`, or None.
         worst_sound, nearest_sound: with one common gain; None where there is no sound.
         missing: a sentence for each thing that could not be shown.
+        heard: further recordings to listen to, by machine ID.
+        bands: in which frequencies the known anomalies lie, or None.
     """
 
     looks: tuple[Look, ...]
@@ -83,6 +104,8 @@ class Evidence:
     worst_sound: sound.Sound | None
     nearest_sound: sound.Sound | None
     missing: tuple[str, ...]
+    heard: tuple[Heard, ...] = ()
+    bands: Bands | None = None
 
     def lines(self) -> list[str]:
         """Return what the worst clip shows, and what could not be shown."""
@@ -94,8 +117,12 @@ class Evidence:
         return [*lines, *self.missing]
 
 
-def gather(machine: Machine, top: int) -> Evidence:
-    """Read the `top` highest-scored clips of a machine, and the normal nearest to the first."""
+def gather(machine: Machine, top: int, each: int) -> Generator[Event, None, Evidence]:
+    """Read the `top` highest-scored clips of a machine, the normal nearest to the first, and sounds.
+
+    Args:
+        each: sounds of a machine ID, at most.
+    """
     ranked = machine.ranked[:top]
     worst = ranked[0]
     normals = {n.file: n for s in machine.sections for n in s.normals}
@@ -107,7 +134,39 @@ def gather(machine: Machine, top: int) -> Evidence:
     worst_look, nearest_look = looks.get(worst.file), looks.get(nearest.file) if nearest else None
     worst_sound, nearest_sound, silent = _sounds(machine, worst_look, nearest_look)
     shown = tuple(looks[c.file] for c in ranked if c.file in looks)
-    return Evidence(shown, nearest_look, worst_sound, nearest_sound, (*missing, *silent))
+    heard = listen(machine, [choice for s in machine.sections for choice in _choose(s, each)])
+    bands = yield from read_bands(machine)
+    return Evidence(shown, nearest_look, worst_sound, nearest_sound, (*missing, *silent), heard, bands)
+
+
+def _choose(section: Section, most: int) -> list[tuple[Clip, str]]:
+    """Return the highest-scored recordings of an ID, and with labels as many that are most wrongly scored."""
+    ranked = sorted(section.judged, key=lambda c: -c.severity)
+    anomalies = [c for c in reversed(ranked) if c.label == 1]
+    normals = [c for c in ranked if c.label == 0]
+    top = ranked[: most - most // 2 if anomalies and normals else min(most, TOP_UNLABELLED)]
+    chosen = dict.fromkeys([c.name for c in top], "highest score")
+    wrong = [(c, "least anomalous anomaly") for c in anomalies[: most // 4]]
+    wrong += [(c, "most anomalous normal") for c in normals[: most // 2 - most // 4]] if anomalies else []
+    return [(c, chosen[c.name]) for c in top] + [(c, why) for c, why in wrong if c.name not in chosen]
+
+
+def listen(machine: Machine, wanted: Sequence[tuple[Clip, str]]) -> tuple[Heard, ...]:
+    """Encode recordings, those of a machine ID with one common gain; what cannot be read is left out."""
+    waves: dict[str, list[tuple[Clip, str, NDArray[np.float32]]]] = {}
+    for clip, why in wanted:
+        if clip.file.suffix.lower() == ".npy":
+            continue
+        try:
+            wave_N = sound.read_window(clip.file, clip.loudest_alarm, machine.spec)
+        except AsdError:
+            continue
+        waves.setdefault(clip.section, []).append((clip, why, wave_N))
+    heard = []
+    for own in waves.values():
+        sounds = sound.encode_alike([wave_N for _, _, wave_N in own], machine.spec.sample_rate)
+        heard += [Heard(clip, why, packed) for (clip, why, _), packed in zip(own, sounds, strict=True)]
+    return tuple(heard)
 
 
 def _looks(machine: Machine, wanted: list[tuple[Clip, float]]) -> tuple[dict[Path, Look], list[str]]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from asd.report.machine import Machine
 from asd.report.model import Report
-from asd.report.tables import Table
+from asd.report.opening import Fact, Opening
+from asd.report.study import Study
+from asd.report.tables import Mark, Table
+from asd.runs import Run
 
 
 def rich(table: Table) -> RichTable:
@@ -19,11 +23,28 @@ def rich(table: Table) -> RichTable:
     drawn = RichTable(title=escape(table.title), title_justify="left", caption=escape(table.note) or None)
     drawn.caption_justify = "left"
     for i, column in enumerate(table.columns):
-        head = escape(column).replace("-", "-\n") if i >= table.texts else escape(column)
+        head = escape(column).replace("-", "-\n").replace(":", ":\n") if i >= table.texts else escape(column)
         drawn.add_column(head, justify="left" if i < table.texts else "right", overflow="fold")
-    for i, row in enumerate(table.rows):
-        drawn.add_row(*map(escape, row), style="bold" if i in table.strong else None)
+    for i in range(len(table.rows)):
+        cells = (_cell(table, i, c, escape, _RICH) for c in range(len(table.columns)))
+        drawn.add_row(*cells, style="bold" if i in table.strong and not table.marks else None)
     return drawn
+
+
+_RICH: Mapping[Mark, tuple[str, str]] = {"best": ("[bold]", "[/bold]"), "second": ("[underline]", "[/underline]")}
+_MARKDOWN: Mapping[Mark, tuple[str, str]] = {"best": ("**", "**"), "second": ("<ins>", "</ins>")}
+_LATEX_MARKS: Mapping[Mark, tuple[str, str]] = {"best": (r"\textbf{", "}"), "second": (r"\underline{", "}")}
+
+
+def _cell(
+    table: Table, row: int, column: int, text_of: Callable[[str], str], marks: Mapping[Mark, tuple[str, str]]
+) -> str:
+    """Return a cell with its marks; of a row that stands out in a table without marks it is bold as a whole."""
+    parts = []
+    for text, mark in table.pieces(row, column):
+        before, after = marks.get(mark, ("", ""))
+        parts.append(before + text_of(text) + after)
+    return "".join(parts)
 
 
 def markdown(table: Table) -> str:
@@ -31,9 +52,10 @@ def markdown(table: Table) -> str:
     heads = [markdown_text(c) for c in table.columns]
     marks = [":--" if i < table.texts else "--:" for i in range(len(heads))]
     lines = [f"### {markdown_text(table.title)}", "", _markdown_row(heads), _markdown_row(marks)]
-    for i, row in enumerate(table.rows):
-        cells = [markdown_text(c) for c in row]
-        lines.append(_markdown_row([f"**{c}**" if c and i in table.strong else c for c in cells]))
+    for i in range(len(table.rows)):
+        cells = [_cell(table, i, c, markdown_text, _MARKDOWN) for c in range(len(heads))]
+        whole = i in table.strong and not table.marks
+        lines.append(_markdown_row([f"**{c}**" if c and whole else c for c in cells]))
     return "\n".join(lines) + (f"\n\n{markdown_text(table.note)}\n" if table.note else "\n")
 
 
@@ -90,9 +112,10 @@ def latex(table: Table) -> str:
         _latex_row([latex_text(c) for c in table.columns]),
         r"\midrule",
     ]
-    for i, row in enumerate(table.rows):
-        cells = [latex_text(c) for c in row]
-        lines.append(_latex_row([rf"\textbf{{{c}}}" if c and i in table.strong else c for c in cells]))
+    for i in range(len(table.rows)):
+        cells = [_cell(table, i, c, latex_text, _LATEX_MARKS) for c in range(len(table.columns))]
+        whole = i in table.strong and not table.marks
+        lines.append(_latex_row([rf"\textbf{{{c}}}" if c and whole else c for c in cells]))
     lines += [r"\bottomrule", r"\end{tabular}}"]
     if table.note:
         lines.append(rf"\\[2pt]\parbox{{\linewidth}}{{\footnotesize {latex_text(table.note)}}}")
@@ -103,7 +126,14 @@ def _latex_row(cells: Sequence[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
-def latex_document(headline: str, tables: Sequence[Table]) -> str:
+def latex_facts(title: str, facts: Sequence[Fact]) -> str:
+    """Return facts as a list under a heading."""
+    items = (rf"\item[{latex_text(f.name)}] {latex_text(f.text())}" for f in facts)
+    heading = rf"\subsection*{{{latex_text(title)}}}"
+    return "\n".join([heading, r"\begin{description}", *items, r"\end{description}", ""])
+
+
+def latex_document(headline: str, tables: Sequence[Table], opened: Sequence[Opening] = ()) -> str:
     """Return a document that compiles by itself; each table can be copied out of it."""
     return "\n".join(
         [
@@ -114,6 +144,7 @@ def latex_document(headline: str, tables: Sequence[Table]) -> str:
             r"\begin{document}",
             rf"\noindent {latex_text(headline)}",
             "",
+            *(latex_facts(o.title, o.every) for o in opened),
             *(latex(t) for t in tables),
             r"\end{document}",
             "",
@@ -140,17 +171,23 @@ CSV_COLUMNS = (
     "pauc",
     "auc_source",
     "auc_target",
+    "auc_low",
+    "auc_high",
+    "pauc_low",
+    "pauc_high",
 )
 
 
 def csv_text(report: Report) -> str:
     """Return one line a machine, section and scorer, fractions with all digits, empty where not known.
 
-    ``recordings`` are those judged, to which ``alarms`` and ``expected_by_chance`` belong; silent ones count apart.
+    Intervals are of the deciding scorer, the mean over seeds where there are several. ``recordings`` are those judged,
+    to which ``alarms`` and ``expected_by_chance`` belong; silent ones count apart.
     """
     stream = io.StringIO()
     lines = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")
     lines.writeheader()
+    studies = {m.run: study for study in report.studies for m in study.system.runs}
     for m in report.machines:
         scored = {str(m.detector["scorer"]): (m.rows, report.figures)}
         scored |= {name: (rows, report.figures["beside"][name]) for name, rows in m.beside.items()}
@@ -179,6 +216,19 @@ def csv_text(report: Report) -> str:
                     "pauc": figure.get("pauc"),
                     "auc_source": figure.get("auc_source"),
                     "auc_target": figure.get("auc_target"),
+                    **(_bounds(m, s.name, studies) if scorer == m.detector["scorer"] else {}),
                 }
                 lines.writerow(line)
     return stream.getvalue()
+
+
+def _bounds(machine: Machine, section: str, studies: Mapping[Run, Study]) -> dict[str, float]:
+    """Return the ends of the intervals of a section."""
+    study = studies.get(machine.run)
+    own = study.sections.get((machine.machine, section), {}) if study else {}
+    return {
+        f"{figure}_{end}": getattr(own[figure], end)
+        for figure in ("auc", "pauc")
+        if figure in own
+        for end in ("low", "high")
+    }

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from asd.events import Event, Progress
-from asd.report import plots, tables
-from asd.report.evidence import Evidence, Look
-from asd.report.model import Machine, Report
+from asd.report import measured, peers, plots, tables
+from asd.report.bands import Bands
+from asd.report.compare import Comparison, Pair
+from asd.report.evidence import Evidence, Heard, Look
+from asd.report.machine import Machine
+from asd.report.model import Report
+from asd.report.opening import Opening
 from asd.report.verdict import VERDICT_WORDS
 from asd.words import number
 
 RANKED = 20
 """Rows of the table of highest-scored recordings."""
+
+MOST_PAIRS = 4
+"""Pairs of systems whose recordings are drawn."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,14 @@ class Card:
     histogram: Markup
     gallery: tuple[tuple[Look, Markup], ...]
     ranked: tables.Table
+    bands: Markup | None
+    bands_table: tables.Table | None
+
+    @property
+    def heard(self) -> list[tuple[str, list[Heard]]]:
+        """The recordings to listen to, by machine ID."""
+        every = self.evidence.heard
+        return [(s, [h for h in every if h.clip.section == s]) for s in dict.fromkeys(h.clip.section for h in every)]
 
     def kinds(self) -> list[str]:
         """Return which outlines the worst clip shows."""
@@ -50,16 +66,28 @@ class Card:
         return f"{'amplified' if gain > 0 else 'lowered'} by the same {abs(gain)} dB"
 
 
-def page(report: Report, evidence: Sequence[Evidence]) -> Generator[Event, None, str]:
+@dataclass(frozen=True)
+class Versus:
+    """Two systems, drawn."""
+
+    pair: Pair
+    scatter: Markup
+    table: tables.Table
+
+
+def page(report: Report, evidence: Sequence[Evidence], opened: Sequence[Opening]) -> Generator[Event, None, str]:
     """Draw a report as one HTML file.
 
     Args:
-        evidence: the clips to show, one entry for each machine.
+        evidence: the clips to show, one entry for each machine that is shown.
+        opened: what stands first where labels are known.
     """
     cards = []
-    for done, (machine, seen) in enumerate(zip(report.machines, evidence, strict=True), 1):
-        cards.append(_card(f"machine-{done}", machine, seen))
-        yield Progress("drawing", done, len(report.machines))
+    for done, (machine, seen) in enumerate(zip(report.shown, evidence, strict=True), 1):
+        if not report.compared:
+            cards.append(_card(f"machine-{done}", machine, seen))
+        yield Progress("drawing", done, len(report.shown))
+    looked = [(m, seen) for m, seen in zip(report.shown, evidence, strict=True) if report.compared]
     environment = Environment(
         loader=PackageLoader("asd.report"),
         autoescape=True,
@@ -71,13 +99,35 @@ def page(report: Report, evidence: Sequence[Evidence]) -> Generator[Event, None,
         report=report,
         cards=cards,
         machines=tables.machines(report),
-        figures=tables.figures(report) if report.labelled else None,
+        figures=tables.figures(report) if report.labelled and not report.compared else None,
         winner=tables.winner(report),
-        published=tables.published(report),
-        incomparable=tables.incomparable(report),
+        opened=opened,
+        forest=Markup(plots.forest(report.study)) if report.study else None,
+        by_id=measured.by_id(report.study) if report.study else None,
+        differences=measured.differences(report.study) if report.study else [],
+        comparison=_comparison(report.comparison) if report.comparison else None,
+        bands=[_bands(m, seen) for m, seen in looked if seen.bands],
+        heard=[h for _, seen in looked for h in seen.heard],
+        published=peers.published(report),
+        incomparable=peers.incomparable(report),
         verdicts=VERDICT_WORDS,
         number=number,
     )
+
+
+def _comparison(found: Comparison) -> dict[str, Any]:
+    """Return what the page shows of systems beside each other."""
+    return {
+        "systems": measured.systems(found),
+        "pairs": measured.pairs(found),
+        "ids": measured.ids(found) if found.labelled else None,
+        "versus": [Versus(p, Markup(plots.scatter(p)), measured.disagreements(p)) for p in found.pairs[:MOST_PAIRS]],
+    }
+
+
+def _bands(machine: Machine, seen: Evidence) -> tuple[Bands, Markup, tables.Table]:
+    assert seen.bands is not None
+    return seen.bands, Markup(plots.bands(machine.machine, seen.bands)), measured.bands(machine.machine, seen.bands)
 
 
 def _card(anchor: str, machine: Machine, evidence: Evidence) -> Card:
@@ -99,4 +149,6 @@ def _card(anchor: str, machine: Machine, evidence: Evidence) -> Card:
         histogram=Markup(plots.histogram(machine)),
         gallery=tuple((look, Markup(plots.spectrogram(look))) for look in evidence.looks),
         ranked=tables.ranked(machine, RANKED),
+        bands=Markup(plots.bands(machine.name, evidence.bands)) if evidence.bands else None,
+        bands_table=measured.bands(machine.name, evidence.bands) if evidence.bands else None,
     )

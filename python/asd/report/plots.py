@@ -25,10 +25,14 @@ from PIL import Image
 from scipy import ndimage
 from sklearn.metrics import roc_curve
 
+from asd.evaluate.official import Figure as OfficialFigure
+from asd.report.bands import Bands
 from asd.report.clips import Section
+from asd.report.compare import Pair
 from asd.report.deviation import DB_PER_LN, Region
 from asd.report.evidence import Look
-from asd.report.model import Machine
+from asd.report.machine import Machine
+from asd.report.study import Means, Study
 from asd.report.verdict import by_time
 
 INK, MUTED, GRID, NORMAL, ALARM, OTHER, PAPER = (f"#00fe0{i}" for i in range(1, 8))
@@ -67,6 +71,9 @@ LINEAR_SEVERITY = 4.0
 """Above this severity the strip's axis is logarithmic."""
 
 FPR_LIMIT = 0.1
+
+MOST_ROWS = 28
+"""Of a figure of machine IDs; of more, it has a row a machine."""
 
 
 @contextmanager
@@ -227,7 +234,7 @@ def roc(machine: Machine) -> str:
         axes = figure.add_axes((0.155, 0.13, 0.81, 0.84))
         axes.axvspan(0, FPR_LIMIT, color=GRID, alpha=0.55, lw=0)
         axes.plot([0, 1], [0, 1], color=GRID, lw=1)
-        for i, section in enumerate(s for s in machine.sections if _both_classes(s)):
+        for i, section in enumerate(s for s in machine.sections if s.labelled):
             labels = [c.label for c in section.clips if c.label is not None]
             scores = [c.score for c in section.clips if c.label is not None]
             fpr, tpr, _ = roc_curve(labels, scores)
@@ -244,9 +251,99 @@ def roc(machine: Machine) -> str:
         return _svg(figure, f"ROC curves of {machine.name}")
 
 
-def _both_classes(section: Section) -> bool:
-    labels = {c.label for c in section.clips}
-    return {0, 1} <= labels
+def forest(study: Study) -> str:
+    """Draw AUC and pAUC of each machine ID, of the mean, and of the baselines' means, with their intervals."""
+    many = len(study.sections) > MOST_ROWS
+    several = len(study.machines) > 1
+    lines: list[tuple[str, Means, str]] = []
+    for machine, means in study.machines.items():
+        ids = {s: own for (m, s), own in sorted(study.sections.items()) if m == machine}
+        if not many:
+            lines += [(f"{machine} {s}" if several else f"ID {s}", own, NORMAL) for s, own in ids.items()]
+        else:
+            lines.append((machine, means, NORMAL))
+    lines.append(("mean", study.mean, INK))
+    lines += [(name, own, OTHER) for name, own in study.beside.items() if name.startswith("baseline")]
+    figures: tuple[OfficialFigure, ...] = ("auc", "pauc")
+    with _style():
+        figure = Figure(figsize=(7.6, 0.62 + 0.24 * len(lines)))
+        bottom = 0.42 / figure.get_figheight()
+        height = 1 - bottom - 0.24 / figure.get_figheight()
+        for i, name in enumerate(figures):
+            axes = figure.add_axes((0.16 + 0.43 * i, bottom, 0.39, height))
+            lowest = min(own[name].low for _, own, _ in lines)
+            axes.set_xlim(max(0.0, 100 * lowest - 3), 101)
+            for y, (_, own, colour) in enumerate(lines):
+                value, low, high = (100 * v for v in (own[name].value, own[name].low, own[name].high))
+                axes.plot((low, high), (y, y), color=colour, lw=2.2, alpha=0.45, solid_capstyle="round")
+                axes.plot(value, y, "o" if colour != INK else "D", color=colour, ms=5, clip_on=False)
+            axes.axhline(len(lines) - 1.5 - sum(c == OTHER for *_, c in lines), color=GRID, lw=0.8)
+            axes.set_ylim(len(lines) - 0.5, -0.6)
+            axes.set_yticks(range(len(lines)), [text for text, *_ in lines] if i == 0 else [])
+            axes.tick_params(axis="y", length=0)
+            axes.spines["left"].set_visible(False)
+            axes.grid(axis="x", color=GRID, lw=0.6)
+            axes.set_axisbelow(True)
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+            axes.set_title(f"{'AUC' if name == 'auc' else 'pAUC'}, % (95 %)")
+        return _svg(figure, f"AUC and pAUC of {study.system.scorer} by machine ID, with intervals")
+
+
+def bands(name: str, found: Bands) -> str:
+    """Draw the AUC of each region of frequency, and how far normals and anomalies deviate, band by band."""
+    places = np.arange(len(found.hz_F)) + 0.5
+    with _style():
+        figure = Figure(figsize=(7.6, 2.5))
+        axes = figure.add_axes((0.075, 0.2, 0.4, 0.68))
+        for i, region in enumerate(found.regions):
+            value, low, high = (100 * v for v in (region.auc.value, region.auc.low, region.auc.high))
+            colour = ALARM if region.high else NORMAL
+            axes.plot((i, i), (low, high), color=colour, lw=2.2, alpha=0.45, solid_capstyle="round")
+            axes.plot(i, value, "o", color=colour, ms=5.5)
+        axes.axhline(50, color=MUTED, lw=0.8, ls=(0, (4, 3)))
+        labels = [f"{r.low_hz / 1000:g}–{r.high_hz / 1000:g}" for r in found.regions]
+        axes.set_xticks(range(len(labels)), labels)
+        axes.set_xlim(-0.5, len(labels) - 0.5)
+        axes.set_xlabel("kHz")
+        axes.set_title("AUC of the region alone, % (95 %)")
+        axes.grid(axis="y", color=GRID, lw=0.6)
+        axes.set_axisbelow(True)
+        right = figure.add_axes((0.55, 0.2, 0.44, 0.68))
+        right.plot(places, found.normal_F, color=NORMAL, lw=1.4, label="test normals")
+        right.plot(places, found.anomaly_F, color=ALARM, lw=1.4, label="anomalies")
+        ticks = [hz for hz in TICKS_HZ if hz <= found.hz_F[-1] * 1.03]
+        at = [float(np.interp(hz, found.hz_F, places)) for hz in ticks]
+        right.set_xticks(at, [f"{hz / 1000:g}" for hz in ticks])
+        right.set_xlim(0, len(places))
+        right.set_ylim(0, 1.25 * float(max(found.anomaly_F.max(), found.normal_F.max())))
+        right.set_xlabel("kHz")
+        right.set_title("Deviation, in standard deviations of the normals (median)")
+        right.legend(loc="upper right", ncols=2, handlelength=1.4)
+        return _svg(figure, f"Frequencies in which the anomalies of {name} lie")
+
+
+def scatter(pair: Pair) -> str:
+    """Draw every recording at the percentiles that two systems give it."""
+    groups: tuple[tuple[str, int | None, str, str], ...] = (
+        ("normals", 0, NORMAL, "o"),
+        ("anomalies", 1, ALARM, "D"),
+        ("recordings", None, SERIES[2], "o"),
+    )
+    with _style():
+        figure = Figure(figsize=(4.2, 4.2))
+        axes = figure.add_axes((0.13, 0.11, 0.85, 0.85))
+        axes.plot((0, 100), (0, 100), color=GRID, lw=1)
+        area = float(np.clip(6000 / len(pair.placed), 5, 26))
+        for label, known, colour, marker in groups:
+            own = [p for p in pair.placed if p.clip.label == known]
+            if own:
+                x, y = [p.first for p in own], [p.second for p in own]
+                axes.scatter(x, y, area, color=colour, marker=marker, alpha=0.55, lw=0, label=label)
+        axes.set(xlim=(-1, 101), ylim=(-1, 101), aspect="equal")
+        axes.set_xlabel(f"percentile by {pair.first.letter}")
+        axes.set_ylabel(f"percentile by {pair.second.letter}")
+        axes.legend(loc="upper left", handletextpad=0.2)
+        return _svg(figure, f"Percentiles of all recordings by {pair.first.letter} and {pair.second.letter}")
 
 
 def histogram(machine: Machine) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -69,7 +71,9 @@ def encode_alike(waves: list[NDArray[np.float32]], rate: int) -> list[Sound]:
     """
     peak = max((float(np.abs(w).max(initial=0.0)) for w in waves), default=0.0)
     gain = min(PEAK / peak, 10 ** (MOST_GAIN_DB / 20)) if peak > 0 else 1.0
-    return [_encode(w * np.float32(gain), rate, 20 * float(np.log10(gain))) for w in waves]
+    decibels = 20 * float(np.log10(gain))
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        return list(pool.map(lambda wave_N: _encode(wave_N * np.float32(gain), rate, decibels), waves))
 
 
 def _encode(wave_N: NDArray[np.float32], rate: int, gain_db: float) -> Sound:

@@ -5,29 +5,25 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
 
 from asd.evaluate.dcase import mean_over_machines, mean_over_sections
-from asd.evaluate.published import (
-    DCASE2020,
-    DCASE2022,
-    MACHINES_2020,
-    MACHINES_2022,
-    Pair,
-    Published,
-    Split,
-    split_2020,
-)
 from asd.report.clips import Section
-from asd.report.model import Machine, Report
+from asd.report.machine import Machine
+from asd.report.model import Report
 from asd.report.verdict import VERDICT_WORDS, verdict
 from asd.words import number
 
 NONE = "–"
 
+_DECIMAL = re.compile(r"(\d+\.\d+)")
+
 FEW = 10
 """Fewer normals or anomalies than this make an AUC no more than a hint."""
+
+Mark: TypeAlias = Literal["best", "second", ""]
+"""Rank of a figure in its column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +35,7 @@ class Table:
         texts: columns of text before those of numbers.
         strong: rows that stand out (means, our own).
         note: what must be known to read it.
+        marks: by row and column the ranks of the decimal numbers in a cell, in their order.
     """
 
     title: str
@@ -47,12 +44,38 @@ class Table:
     texts: int = 1
     strong: frozenset[int] = frozenset()
     note: str = ""
+    marks: Mapping[tuple[int, int], tuple[Mark, ...]] = field(default_factory=dict)
+
+    def pieces(self, row: int, column: int) -> list[tuple[str, Mark]]:
+        """Return a cell's text cut into pieces of one rank."""
+        text = self.rows[row][column]
+        if (row, column) not in self.marks:
+            return [(text, "")]
+        marks = iter(self.marks[row, column])
+        # Decimal numbers stand at the odd places.
+        cut = enumerate(_DECIMAL.split(text))
+        return [(part, next(marks, "") if i % 2 else "") for i, part in cut if part]
+
+
+def ranks(values: Sequence[float]) -> tuple[Mark, ...]:
+    """Return which values are the highest and the second, as printed with two decimals; NaN has no rank.
+
+    Of a single value nothing is said.
+    """
+    printed = [NONE if math.isnan(v) else f"{v + 1e-9:.2f}" for v in values]
+    order = sorted({p for p in printed if p != NONE}, key=float, reverse=True)
+    if len(order) < 2:
+        order = ["", ""]
+    # Of two that are level at the top none is second.
+    second = order[1] if printed.count(order[0]) <= 1 else ""
+    found: list[Mark] = ["best" if p == order[0] else "second" if p == second else "" for p in printed]
+    return tuple(found)
 
 
 def machines(report: Report) -> Table:
     """One row a machine ID: recordings, alarms, and what chance would give."""
     rows = []
-    for m in report.machines:
+    for m in report.shown:
         for s in m.sections:
             low, high = (100 * r for r in s.interval)
             judged = VERDICT_WORDS[verdict([s])]
@@ -76,7 +99,7 @@ def machines(report: Report) -> Table:
         tuple(rows),
         texts=3,
         note="The verdict weighs the alarms of an ID against those that chance would give."
-        + (" Silent recordings are not counted." if any(m.health.silent for m in report.machines) else ""),
+        + (" Silent recordings are not counted." if any(m.health.silent for m in report.shown) else ""),
     )
 
 
@@ -120,10 +143,15 @@ def ranked(machine: Machine, top: int) -> Table:
     )
 
 
-def figures(report: Report) -> Table:
-    """AUC and pAUC of each machine ID, machine means and their mean, for every scorer; of domains for the primary."""
+def figures(report: Report, brief: bool = False) -> Table:
+    """AUC and pAUC of each machine ID, machine means and their mean, for every scorer; of domains for the primary.
+
+    Args:
+        brief: of the scorers beside the primary one only the baselines.
+    """
     systems: dict[str, Mapping[str, Any]] = {_primary(report): report.figures}
-    systems |= report.figures["beside"]
+    names = sorted(report.figures["beside"], key=lambda n: (not n.startswith("baseline"), n != "baseline-siblings", n))
+    systems |= {n: report.figures["beside"][n] for n in names if not brief or n.startswith("baseline")}
     machines = report.figures["machines"]
     domains = _domains(machines)
     rows: list[tuple[str, ...]] = []
@@ -212,12 +240,14 @@ def _percent(fraction: float | None) -> str:
 
 
 def winner(report: Report) -> str:
-    """Say which scorer has the higher mean AUC on the machines that both have scored; empty where there is only one.
+    """Say which scorer has the higher mean AUC on the machines that both have scored.
 
-    A run that claims a paper's setting also says what the paper leaves open, or what was changed of it.
+    Of scorers that all runs have, the study tells the paired difference; they are left out here.
     """
     sentences = []
     for name, other in report.figures["beside"].items():
+        if report.study and name in report.study.differences:
+            continue
         shared = [m for m in other["machines"] if m in report.figures["machines"]]
         ours = mean_over_machines({m: report.figures["machines"][m] for m in shared}, "auc")
         theirs = mean_over_machines({m: other["machines"][m] for m in shared}, "auc")
@@ -231,153 +261,4 @@ def winner(report: Report) -> str:
             if ahead[1] > behind[1]
             else f"{first} and {name} are level in mean AUC{where}."
         )
-    claims = {m.detector.get("left_open") for m in report.machines}
-    return " ".join([*sentences, *sorted(str(claim) for claim in claims if claim)])
-
-
-def published(report: Report) -> list[Table]:
-    """Published rows beside ours: one table for each split, and none where nothing was published.
-
-    Only rows of the split that was scored stand beside our figures. Where the recordings lie in the 2020 layout but
-    are not a whole test set of the challenge, the rows are shown apart, for orientation. Synthetic machines bear the
-    challenge's names but are not its machines: for them nothing is shown.
-    """
-    if _like_2020(report):
-        return _published_2020(report)
-    return _published_2022() if _like_2022(report) else []
-
-
-def _published_2020(report: Report) -> list[Table]:
-    ours = {m.machine: split_2020(m.machine, _counts(report, m.name)) for m in report.machines}
-    splits = set(ours.values())
-    scored: Split | None = splits.pop() if len(splits) == 1 else None
-    machines = tuple(m for m in MACHINES_2020 if m in ours)
-    tables = []
-    for split in ("development", "evaluation", "not stated"):
-        rows = [r for r in DCASE2020 if r.split == split]
-        if split == scored:
-            own = _own_row(report, machines)
-            title = f"Published on the {split} set, the one that was scored here"
-            tables.append(_table_of(title, machines, MACHINES_2020, rows, own))
-        else:
-            where = f"on the {split} set" if split != "not stated" else "without saying on which set"
-            why = "another set of clips: not comparable" if scored else "not the clips that were scored here"
-            tables.append(_table_of(f"Published {where} ({why})", machines, MACHINES_2020, rows, None))
-    # The split that was scored first.
-    return sorted(tables, key=lambda t: not t.strong)
-
-
-def _published_2022() -> list[Table]:
-    title = "Published for DCASE 2022 without saying on which set (not comparable)"
-    table = _table_of(title, MACHINES_2022, MACHINES_2022, list(DCASE2022), None, pair="AUC source / AUC target")
-    return [table]
-
-
-def _table_of(
-    title: str,
-    machines: tuple[str, ...],
-    every: tuple[str, ...],
-    rows: Sequence[Published],
-    own: tuple[str, ...] | None,
-    pair: str = "AUC / pAUC",
-) -> Table:
-    lines = [own] if own else []
-    for r in rows:
-        if r.cells and not any(m in r.cells for m in machines):
-            continue
-        average = _pair(r.average) if r.average else NONE
-        if not r.average_follows(every):
-            average += f" [{_pair(r.recomputed(every))}]"
-        elif r.average is None and r.recomputed(every):
-            average = f"[{_pair(r.recomputed(every))}]"
-        flag = {True: "yes", False: "no", None: "not stated"}[r.epoch_on_test]
-        lines.append((r.method, r.source, *(_pair(r.cells.get(m)) for m in machines), average, flag))
-    return Table(
-        title,
-        ("method", "source", *machines, "average", "epoch chosen on test clips"),
-        tuple(lines),
-        texts=2,
-        strong=frozenset({0}) if own else frozenset(),
-        note=f"{pair}, percent, in no order of merit. [ ]: recomputed from the printed cells, because the printed "
-        f"average does not follow from them or is missing. The average is over {', '.join(every)}.",
-    )
-
-
-def _own_row(report: Report, machines: tuple[str, ...]) -> tuple[str, ...]:
-    by_type: dict[str, dict[str, Any]] = {}
-    for m in report.machines:
-        by_type.setdefault(m.machine, {}).update(report.figures["machines"][_row_name(m)])
-    cells = []
-    for machine in machines:
-        auc, pauc = (mean_over_sections(by_type[machine], key) for key in ("auc", "pauc"))
-        cells.append(f"{_percent(auc)}/{_percent(pauc)}")
-    mean = report.figures["mean"]
-    whole = set(machines) == set(MACHINES_2020)
-    average = f"{_percent(mean['auc'])}/{_percent(mean['pauc'])}" if whole else NONE
-    epochs = "no" if any("network" in m.detector for m in report.machines) else "no epochs"
-    return _primary(report), "this report", *cells, average, epochs
-
-
-def _row_name(machine: Machine) -> str:
-    return machine.rows[0].machine
-
-
-def _pair(pair: Pair | None) -> str:
-    if pair is None:
-        return NONE
-    # Half is rounded up, as it is in print.
-    return "/".join(NONE if math.isnan(v) else f"{v + 1e-9:.2f}" for v in pair)
-
-
-def _counts(report: Report, name: str) -> dict[str, tuple[int, int]]:
-    machine = next(m for m in report.machines if m.name == name)
-    counts = {}
-    for s in machine.sections:
-        labels = [c.label for c in s.clips]
-        counts[s.name] = labels.count(0), labels.count(1)
-    return counts
-
-
-_NAME_2020 = re.compile(r"(?:.*/)?test/(?:(?:normal|anomaly)_)?id_\d\d_\d{8}\.\w+")
-_NAME_2022 = re.compile(r"(?:.*/)?test/section_\d\d_.*\.\w+")
-
-
-def _like_2020(report: Report) -> bool:
-    """Say whether all recordings lie as in the 2020 challenge, bear its machines' names, and are not synthetic."""
-    return _like(report, _NAME_2020, MACHINES_2020)
-
-
-def _like_2022(report: Report) -> bool:
-    """As `_like_2020`; from 2023 on there is only section 00, so another section must be there."""
-    sections = {s.name for m in report.machines for s in m.sections}
-    return _like(report, _NAME_2022, MACHINES_2022) and sections != {"00"}
-
-
-def _like(report: Report, name: re.Pattern[str], machines: tuple[str, ...]) -> bool:
-    return report.labelled and all(
-        m.machine in machines and not _synthetic(m) and all(name.fullmatch(c.name) for c in m.clips)
-        for m in report.machines
-    )
-
-
-def _synthetic(machine: Machine) -> bool:
-    """Say whether the machine was made by `asd data synth`."""
-    return bool(machine.detector["synthetic"])
-
-
-def incomparable(report: Report, shown: bool = True) -> str:
-    """Say plainly what figures do not compare with, or an empty string.
-
-    Args:
-        shown: published rows stand beside the sentence.
-    """
-    if not report.labelled:
-        return ""
-    if any(map(_synthetic, report.machines)):
-        return "These machines are synthetic: their figures compare with no published ones."
-    if _like_2020(report) and not any(t.strong for t in published(report)):
-        return (
-            "The recordings lie as in DCASE 2020 Task 2, but they are not one of its test sets: the figures compare "
-            "within these recordings only." + (" Published rows are shown for orientation." if shown else "")
-        )
-    return ""
+    return " ".join(sentences)

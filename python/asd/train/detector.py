@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import asdict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asd import features
-from asd.config import Config, differences, parse_config, read_preset
+from asd.config import NO_MATTER, Config, differences, parse_config, read_preset
 from asd.data.catalog import Clip
 from asd.detect.network import HeadFacts, Network, NetworkFacts
 from asd.events import Event, Progress
 from asd.models import ranks
+from asd.models.cost import cost
 from asd.train import fit
 from asd.train.assemble import network_detector, require_normals, require_scorer
 from asd.train.held import hold_out
@@ -27,9 +29,6 @@ BESIDE = ("ensemble",)
 
 PAPERS = {"dcase2020": (), "dcase2022": ("encoder.weights",)}
 """Presets that are the paper's setting, and what of it differs among the paper's own systems."""
-
-NO_MATTER = ("data.", "seed", "device", "threads", "cache_gb", "checkpoint_minutes")
-"""Settings that a system stays the same under."""
 
 POOLING = {
     "mean": "global average pooling",
@@ -71,7 +70,7 @@ def train_detector(
         table, fitted.config, sections, network, embedded, held_N, beside=BESIDE, notes=_notes(fitted, config)
     )
     settings = config.model_copy(update={"threads": fitted.config.threads})
-    trained.write(place.folder, settings, others, fitted.resolved)
+    trained.write(place.folder, settings, others, {**fitted.resolved, "cost": asdict(cost(fitted.encoder))})
     save_encoder(place.folder / FILE, fitted.encoder, fit.about_encoder(fitted.config, fitted.encoder))
     return trained
 
