@@ -131,6 +131,15 @@ def test_settings_tell_systems_apart(tmp_path: Path) -> None:
     assert [[m.run.name for m in s.runs] for s in systems] == [["run-512-0", "run-512-1"], ["run-256-0", "run-256-1"]]
 
 
+def test_weights_that_a_training_began_with_are_told_by_their_run(tmp_path: Path) -> None:
+    begun = ("", "/home/me/runs/pretrain")
+    runs = [
+        made(tmp_path / str(i), noisy(i), f"run-{i}", preset="finetune", encoder={"weights": weights})
+        for i, weights in enumerate(begun)
+    ]
+    assert [s.name for s in systems_of(read(runs).machines)] == ["finetune", "finetune, from pretrain"]
+
+
 def test_runs_of_equal_settings_are_told_apart_by_name(tmp_path: Path) -> None:
     first = made(tmp_path, SCORES)
     shutil.copytree(first.path, tmp_path / "runs" / "again")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from string import ascii_uppercase
 from typing import Any, TypeAlias
 
@@ -177,7 +178,10 @@ def _names(found: Sequence[Sequence[Machine]]) -> list[str]:
         usual = dict(flat(_preset(label)))
         # What is as the preset has it does not name a system, unless nothing else does.
         told = [k for k in changed if own[k] != usual.get(k)]
-        words = [setting_words(k, own[k]) for k in told[:MOST_CHANGES]]
+        words = [
+            f"from {Path(own[k]).name}" if k == "encoder.weights" and own[k] else setting_words(k, own[k])
+            for k in told[:MOST_CHANGES]
+        ]
         if len(told) > MOST_CHANGES:
             words.append(f"{len(told) - MOST_CHANGES} more")
         names.append(", ".join([label, *words]))
