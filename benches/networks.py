@@ -31,7 +31,7 @@ from asd.runs import Run
 
 PLAIN = ("variants.regions=0", "variants.gain=0")
 PAPER = ("views.alpha=0.4", "views.crop=true", "views.stretch=1")
-QUICK = ("optimiser.epochs=10",)
+QUICK = ("optimiser.epochs=3",)
 
 VARIANTS: dict[str, tuple[str, ...]] = {
     # name: method, then settings
@@ -62,21 +62,21 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "finetune, sub-centre ArcFace": ("finetune", "classifier.head=subcentre-arcface"),
     "finetune, AdaCos": ("finetune", "classifier.head=adacos"),
     "finetune, mixup": ("finetune", "classifier.mixup=logmel"),
-    "contrastive, MobileNetV2, 10 epochs": ("contrastive", "encoder.name=mobilenetv2", *QUICK),
-    "finetune, MobileNetV2, 10 epochs": ("finetune", "encoder.name=mobilenetv2", *QUICK),
-    "finetune, MobileNetV2, 10 epochs, bands kept apart": (
+    "contrastive, MobileNetV2, 3 epochs": ("contrastive", "encoder.name=mobilenetv2", *QUICK),
+    "finetune, MobileNetV2, 3 epochs": ("finetune", "encoder.name=mobilenetv2", *QUICK),
+    "finetune, MobileNetV2, 3 epochs, bands kept apart": (
         "finetune",
         "encoder.name=mobilenetv2",
         "encoder.pooling=bands",
         *QUICK,
     ),
-    "finetune, MobileNetV2, 10 epochs, mean and deviation": (
+    "finetune, MobileNetV2, 3 epochs, mean and deviation": (
         "finetune",
         "encoder.name=mobilenetv2",
         "encoder.pooling=statistics",
         *QUICK,
     ),
-    "finetune, MobileFaceNet, 10 epochs": ("finetune", "encoder.name=mobilefacenet", "views.stretch=1", *QUICK),
+    "finetune, MobileFaceNet, 3 epochs": ("finetune", "encoder.name=mobilefacenet", "views.stretch=1", *QUICK),
 }
 
 SCORERS = (
