@@ -31,7 +31,7 @@ from asd.runs import Run
 
 PLAIN = ("variants.regions=0", "variants.gain=0")
 PAPER = ("views.alpha=0.4", "views.crop=true", "views.stretch=1")
-QUICK = ("optimiser.epochs=3",)
+QUICK = ("optimiser.epochs=3", "optimiser.least_steps=0")
 
 VARIANTS: dict[str, tuple[str, ...]] = {
     # name: method, then settings
